@@ -1,0 +1,34 @@
+"""Mode connectivity in machine unlearning: paths between models that forgot."""
+
+from mcu_lite.curves import Path, connect
+from mcu_lite.metrics import METRICS, evaluate, is_connected, metric
+from mcu_lite.models import MODELS, cnn, mlp
+from mcu_lite.stacks import Architecture, Stack
+from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
+from mcu_lite.training import train
+from mcu_lite.unlearning import METHODS, Objective, method, oracle_objective, unlearn
+
+__all__ = [
+    "METHODS",
+    "METRICS",
+    "MODELS",
+    "TASKS",
+    "TUNING_SEEDS",
+    "Architecture",
+    "Objective",
+    "Path",
+    "Stack",
+    "Task",
+    "cnn",
+    "connect",
+    "evaluate",
+    "is_connected",
+    "load_task",
+    "method",
+    "metric",
+    "mlp",
+    "oracle_objective",
+    "task",
+    "train",
+    "unlearn",
+]

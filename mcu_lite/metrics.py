@@ -1,0 +1,357 @@
+"""What is read off a model, and off a metric along a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from mcu_lite.curves import Path
+from mcu_lite.stacks import Stack, initial_rows
+from mcu_lite.tasks import SPLITS, Task, known
+
+MODELS_AT_ONCE = 16
+"""Chunk of models for evaluation: larger ones fall out of the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The logits of M models on one seed's split of a task, as NumPy arrays.
+
+    Parameters
+    ----------
+    logits : dict of arrays, shape (M, n, classes)
+        By split.
+    labels : dict of int arrays, shape (n,)
+        By split; in addition "nonmember": observed labels of the test images.
+    oracle, incompetent : dict of arrays, shape (n, classes), optional
+        Logits of the retrained model, and of a freshly initialised one.
+    """
+
+    logits: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    oracle: dict[str, np.ndarray] | None = None
+    incompetent: dict[str, np.ndarray] | None = None
+
+    def loss(self, split: str, labels: str | None = None) -> np.ndarray:
+        """Cross-entropy of each example in nats, shape (M, n)."""
+        logits, wanted = self.logits[split], self.labels[labels or split]
+        chosen = np.take_along_axis(logits, wanted[None, :, None], -1)[..., 0]
+        return _logsumexp(logits) - chosen
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric: how it is computed, on which splits, and how it is read.
+
+    Parameters
+    ----------
+    name, label : str
+    function : function of (Outputs, split) to an array of shape (M,)
+    splits : tuple of str
+    better : {"higher", "lower", "oracle"}
+        On the retain set; "oracle" means that the retrained model is the goal.
+    needs_oracle : bool
+    slow : bool
+        Left out unless it is asked for.
+    """
+
+    name: str
+    label: str
+    function: Callable[[Outputs, str], np.ndarray]
+    splits: tuple[str, ...]
+    better: str
+    needs_oracle: bool = False
+    slow: bool = False
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    name: str, label: str, better: str, splits: tuple[str, ...] = SPLITS, **more
+) -> Callable:
+    """Register a function of (outputs, split) as a metric."""
+
+    def register(function: Callable) -> Callable:
+        METRICS[name] = Metric(name, label, function, splits, better, **more)
+        return function
+
+    return register
+
+
+@metric("loss", "loss (nats)", "lower")
+def loss(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean cross-entropy."""
+    return outputs.loss(split).mean(-1)
+
+
+@metric("accuracy", "accuracy", "higher")
+def accuracy(outputs: Outputs, split: str) -> np.ndarray:
+    """Share of examples whose label is the most probable one."""
+    return (outputs.logits[split].argmax(-1) == outputs.labels[split]).mean(-1)
+
+
+@metric("mia_auc", "membership inference (AUC)", "oracle", ("forget",))
+def mia_auc(outputs: Outputs, split: str) -> np.ndarray:
+    """AUC of telling forget from test images by their loss (Yeom et al., 2018).
+
+    0.5 means indistinguishable, which is what the retrained model is by construction.
+    """
+    members, others = outputs.loss("forget"), outputs.loss("test", "nonmember")
+    n, m = members.shape[-1], others.shape[-1]
+    ranks = rankdata(np.concatenate([-members, -others], -1), axis=-1)[:, :n]
+    return (ranks.sum(-1) - n * (n + 1) / 2) / (n * m)
+
+
+@metric("mia_fitted", "membership inference (fitted attack, AUC)", "oracle", ("forget",), slow=True)
+def mia_fitted(outputs: Outputs, split: str) -> np.ndarray:
+    """AUC of an attack fitted on retain against test images (Shokri et al., 2017).
+
+    A logistic regression on loss, entropy and margin learns from the retain images and one
+    half of the test images; it is judged on the forget images and the other half.
+    """
+    half = outputs.logits["test"].shape[1] // 2
+    known_in, asked = _features(outputs, "retain"), _features(outputs, "forget")
+    outside = _features(outputs, "test", "nonmember")
+    return np.array(
+        [_attack(*part) for part in zip(known_in, outside[:, :half], asked, outside[:, half:])]
+    )
+
+
+def _features(outputs: Outputs, split: str, labels: str | None = None) -> np.ndarray:
+    p = np.sort(softmax(outputs.logits[split], -1), -1)
+    entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(-1)
+    return np.stack([outputs.loss(split, labels), entropy, p[..., -1] - p[..., -2]], -1)
+
+
+def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np.ndarray) -> float:
+    x, judged = np.concatenate([inside, outside]), np.concatenate([asked, rest])
+    centre, scale = x.mean(0), x.std(0) + 1e-12
+    member = np.arange(len(x)) < len(inside)
+    attack = LogisticRegression(class_weight="balanced").fit((x - centre) / scale, member)
+    return roc_auc_score(
+        np.arange(len(judged)) < len(asked), attack.decision_function((judged - centre) / scale)
+    )
+
+
+@metric("zrf", "zero-retrain forgetting", "oracle", ("forget",))
+def zrf(outputs: Outputs, split: str) -> np.ndarray:
+    """1 - mean JS to an incompetent model, in bits (Chundawat et al., 2023)."""
+    return 1 - js(outputs.logits[split], outputs.incompetent[split]).mean(-1) / np.log(2)
+
+
+@metric("kl_to_oracle", "KL from the oracle (nats)", "lower", needs_oracle=True)
+def kl_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean KL(oracle ‖ model)."""
+    return kl(outputs.oracle[split], outputs.logits[split]).mean(-1)
+
+
+@metric("js_to_oracle", "JS to the oracle (nats)", "lower", needs_oracle=True)
+def js_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean Jensen-Shannon divergence to the oracle, at most log 2."""
+    return js(outputs.oracle[split], outputs.logits[split]).mean(-1)
+
+
+def _logsumexp(logits: np.ndarray) -> np.ndarray:
+    top = logits.max(-1, keepdims=True)
+    return np.log(np.exp(logits - top).sum(-1)) + top[..., 0]
+
+
+def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """KL(p ‖ q) in nats of distributions given by logits, taken on log-probabilities."""
+    p, q = p - _logsumexp(p)[..., None], q - _logsumexp(q)[..., None]
+    return (np.exp(p) * (p - q)).sum(-1)
+
+
+def js(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence in nats of distributions given by logits."""
+    p, q = p - _logsumexp(p)[..., None], q - _logsumexp(q)[..., None]
+    middle = np.logaddexp(p, q) - np.log(2)
+    return 0.5 * ((np.exp(p) * (p - middle)).sum(-1) + (np.exp(q) * (q - middle)).sum(-1))
+
+
+def evaluate(
+    models: Path | Stack,
+    task: Task,
+    ts: int | Sequence[float] = 41,
+    *,
+    metrics: Iterable[str] | None = None,
+    oracle: Stack | None = None,
+) -> pd.DataFrame:
+    """Measure a curve at T values of t, or a stack of models, on every split.
+
+    Parameters
+    ----------
+    models : Path or Stack
+    task : Task
+    ts : int or sequence of float in [0, 1]
+        Evenly spaced points, or the points themselves. A stack has no t: its rows carry NaN.
+    metrics : iterable of str, optional
+        Names in ``METRICS``. By default all that are quick and can be computed.
+    oracle : Stack, optional
+        Retrained models, for the distances to the oracle.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy: t, seed, split, metric, value. NaN for seeds that diverged.
+    """
+    chosen = _choose(metrics, oracle)
+    if isinstance(models, Path):
+        ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
+        rows = models.rows(ts)
+    else:
+        ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
+    if rows.shape[1] != len(task):
+        raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
+    fresh = initial_rows(models.architecture.fresh, 77_777, task.seeds)
+    extra = {"incompetent": fresh} | ({} if oracle is None else {"oracle": oracle.rows})
+    frames = []
+    for b, seed in enumerate(task.seeds):
+        outputs = _outputs(models, task, rows[:, b], b, {k: r[b] for k, r in extra.items()})
+        with np.errstate(invalid="ignore"):
+            frames += _measure(outputs, chosen, ts, seed, bool(models.diverged[b]))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _choose(metrics: Iterable[str] | None, oracle: Stack | None) -> list[Metric]:
+    if metrics is None:
+        return [m for m in METRICS.values() if not m.slow and (oracle or not m.needs_oracle)]
+    chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
+    for m in chosen:
+        if m.needs_oracle and oracle is None:
+            raise ValueError(f"metric {m.name!r} needs oracle=, a stack of retrained models")
+    return chosen
+
+
+def _outputs(
+    models: Path | Stack, task: Task, rows: Tensor, b: int, extra: dict[str, Tensor]
+) -> Outputs:
+    """Logits of T models on the whole pool, which holds every split once, then split."""
+    index = {s: getattr(task, s)[b].numpy() for s in SPLITS}
+    labels = {s: task.labels[b].numpy()[i] for s, i in index.items()}
+    labels |= {"nonmember": labels["test"], "test": task.truth.numpy()[index["test"]]}
+    logits = models.architecture.logits
+    with torch.no_grad():
+        pool = torch.cat([logits(c, task.inputs, shared=True) for c in rows.split(MODELS_AT_ONCE)])
+        side = {k: logits(r[None], task.inputs, shared=True)[0] for k, r in extra.items()}
+    by_split = {k: {s: v.numpy()[i] for s, i in index.items()} for k, v in side.items()}
+    return Outputs({s: pool.numpy()[:, i] for s, i in index.items()}, labels, **by_split)
+
+
+def _measure(
+    outputs: Outputs, chosen: list[Metric], ts: np.ndarray, seed: int, diverged: bool
+) -> list[pd.DataFrame]:
+    frames = []
+    for m in chosen:
+        for split in m.splits:
+            value = np.full(len(ts), np.nan) if diverged else m.function(outputs, split)
+            frame = {"t": ts, "seed": seed, "split": split, "metric": m.name, "value": value}
+            frames.append(pd.DataFrame(frame))
+    return frames
+
+
+# What is derived from one metric along t. Every function takes values of shape (..., T).
+
+
+def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
+    """Values above the straight line between the two end values, shape (..., T)."""
+    values, ts = np.asarray(values, float), np.asarray(ts, float)
+    return values - ((1 - ts) * values[..., :1] + ts * values[..., -1:])
+
+
+def barrier(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
+    """Largest excess of a loss over the straight line, at least 0 (Frankle et al., 2020)."""
+    return excess(values, ts).max(-1)
+
+
+def roughness(values: np.ndarray) -> np.ndarray:
+    """Total variation beyond that of a straight line; 0 for a monotone curve."""
+    values = np.asarray(values, float)
+    return np.abs(np.diff(values)).sum(-1) - np.abs(values[..., -1] - values[..., 0])
+
+
+def monotonicity(values: np.ndarray) -> np.ndarray:
+    """Net change over total variation: 1 for a monotone curve, 0 for one that returns."""
+    values = np.asarray(values, float)
+    variation = np.abs(np.diff(values)).sum(-1)
+    net = np.abs(values[..., -1] - values[..., 0])
+    return np.divide(net, variation, out=np.ones_like(net), where=variation > 0)
+
+
+def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
+    """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
+
+    Parameters
+    ----------
+    better : {"higher", "lower"}
+    """
+    known("direction", better, ("higher", "lower"))
+    sign = 1.0 if better == "higher" else -1.0
+    gain = sign * np.asarray(values, float)
+    inside = np.r_[False, gain > max(gain[0], gain[-1]), False]
+    starts, stops = (
+        np.flatnonzero(np.diff(inside.astype(int)) == 1),
+        np.flatnonzero(np.diff(inside.astype(int)) == -1),
+    )
+    if not len(starts):
+        return float("nan"), float("nan")
+    ts = np.asarray(ts, float)
+    longest = np.argmax(ts[stops - 1] - ts[starts])
+    return float(ts[starts[longest]]), float(ts[stops[longest] - 1])
+
+
+def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Judge mode connectivity in unlearning for each seed (Cheng and Amiri, 2025).
+
+    Two inequalities must hold at every t: the retain loss stays at or below, and the
+    forget loss at or above, the straight line between the two end values, up to `tolerance`.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `evaluate` on one path.
+    tolerance : float
+        ε in nats.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line a seed: seed, connected, breaks ("retain", "forget" or ""), t and by: where
+        and by how many nats the worse of the two is exceeded; negative if none is.
+        A diverged seed has ``connected`` missing (NA).
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
+    losses = table[table.metric == "loss"]
+    lines = []
+    for seed, own in losses.groupby("seed"):
+        wide = own.pivot(index="t", columns="split", values="value").sort_index()
+        if not {"retain", "forget"} <= set(wide) or len(wide) < 2:
+            raise ValueError("table must hold the loss on retain and forget at two or more t")
+        ts = wide.index.to_numpy()
+        over = {s: sign * excess(wide[s], ts) - tolerance for s, sign in _SIDES}
+        worst = max(over, key=lambda s: over[s].max())
+        by = over[worst].max()
+        lines.append(
+            {
+                "seed": seed,
+                "connected": pd.NA if np.isnan(by) else bool(by <= 0),
+                "breaks": worst if by > 0 else "",
+                "t": ts[np.argmax(over[worst])],
+                "by": by,
+            }
+        )
+    return pd.DataFrame(lines).astype({"connected": "boolean"})
+
+
+_SIDES = (("retain", 1.0), ("forget", -1.0))

@@ -1,0 +1,166 @@
+"""One loop descends: training, unlearning and curve fitting differ only in their loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm.auto import trange
+
+from mcu_lite.models import MODELS
+from mcu_lite.stacks import Stack, architecture_of, generators, initial_rows
+from mcu_lite.tasks import Task, known
+
+RowLoss = Callable[[Tensor], Tensor]
+
+
+def descend(
+    start: Tensor,
+    loss: RowLoss,
+    *,
+    steps: int,
+    lr: float,
+    decay: Callable[[float], float] = lambda progress: 1.0 - progress,
+    weight_decay: float = 0.01,
+    seed: int = 0,
+    label: str = "descending",
+) -> tuple[Tensor, Tensor]:
+    """Minimise one loss per row by AdamW, all rows at once.
+
+    Parameters
+    ----------
+    start : Tensor, shape (B, ...)
+        Row b is one parametrisation: a model, or the free control points of a curve.
+    loss : function from (B, ...) to (B,)
+        Draws its own batch at each call. Row b of the result depends on row b only.
+    steps : int
+    lr : float
+        Rate at the start; `decay` maps the progress in [0, 1) to a factor.
+    weight_decay : float
+    seed : int
+        Seeds what the modules themselves draw (dropout).
+    label : str
+        Shown on the progress bar, which appears only for runs longer than a second.
+
+    Returns
+    -------
+    rows : Tensor, shape (B, ...)
+        NaN where a row diverged.
+    diverged : Tensor of bool, shape (B,)
+        Rows whose loss or gradient left the finite numbers.
+
+    Notes
+    -----
+    Gradients are clipped to norm 1, row by row. Everything else AdamW does is
+    element-wise, so one optimizer serves all rows without mixing them.
+    """
+    if steps < 0 or not lr > 0:
+        raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")
+    rows = start.detach().clone().requires_grad_()
+    optimizer = torch.optim.AdamW([rows], lr=lr, weight_decay=weight_decay, fused=True)
+    diverged = torch.zeros(len(rows), dtype=torch.bool)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for step in trange(steps, desc=label, delay=1, leave=False):
+            value = loss(rows)
+            (gradient,) = torch.autograd.grad(value.sum(), rows)
+            norm = gradient.flatten(1).norm(dim=1)
+            diverged |= ~(value.detach().isfinite() & norm.isfinite())
+            rows.grad = _per_row(diverged.logical_not(), gradient, norm)
+            optimizer.param_groups[0]["lr"] = lr * decay(step / steps)
+            optimizer.step()
+    rows = rows.detach()
+    rows[diverged] = torch.nan
+    return rows, diverged
+
+
+def _per_row(alive: Tensor, gradient: Tensor, norm: Tensor) -> Tensor:
+    """Clip each row to norm 1; a dead row gets 0, since NaN times 0 would spread."""
+    shape = (-1,) + (1,) * (gradient.ndim - 1)
+    scale = (1.0 / norm.clamp(min=1.0)).view(shape)
+    return torch.where(alive.view(shape), gradient * scale, 0.0)
+
+
+def cosine(progress: float) -> float:
+    """Cosine decay from 1 to 0."""
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[Tensor]:
+    """Endless batches of a split, each row in its own random order.
+
+    Parameters
+    ----------
+    index : Tensor of int64, shape (B, n)
+    size : int
+        Examples a batch; the last one of an epoch may be smaller.
+    rngs : list of B generators
+
+    Yields
+    ------
+    Tensor of int64, shape (B, size)
+        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up.
+    """
+    n = index.shape[1]
+    while True:
+        order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
+        yield from order.split(size, dim=1)
+
+
+def per_example(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each example in nats, shape (..., n)."""
+    flat = cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+    return flat.view(labels.shape)
+
+
+def train(
+    task: Task,
+    model: str | Callable[[], nn.Module] = "mlp",
+    *,
+    seed: int = 0,
+    epochs: int = 100,
+    split: str = "train",
+    start: Tensor | None = None,
+    batch: int = 64,
+    lr: float = 3e-3,
+) -> Stack:
+    """Train one model on each split of a task, all at once.
+
+    Parameters
+    ----------
+    task : Task
+    model : str or function
+        A name in ``MODELS``, or a function without arguments that returns a fresh module.
+    seed : int
+        Together with the split's own seed it fixes initialisation and data order.
+    epochs, batch, lr
+        AdamW with cosine decay.
+    split : {"train", "retain"}
+        Everything, or only what is retained (that is the retrained oracle).
+    start : Tensor, shape (B, P), optional
+        Rows to start from instead of a fresh initialisation.
+
+    Returns
+    -------
+    Stack
+    """
+    build = MODELS[known("model", model, MODELS)] if isinstance(model, str) else model
+    index = getattr(task, known("split", split, ("train", "retain")))
+    architecture = architecture_of(build)
+    start = initial_rows(build, seed, task.seeds) if start is None else start
+    draw = batches(index, batch, generators("order", seed, task.seeds))
+
+    def loss(rows: Tensor) -> Tensor:
+        chosen = index.gather(1, next(draw))
+        logits = architecture.logits(rows, task.inputs[chosen])
+        return per_example(logits, task.labels.gather(1, chosen)).mean(1)
+
+    steps = epochs * math.ceil(index.shape[1] / batch)
+    rows, diverged = descend(
+        start, loss, steps=steps, lr=lr, decay=cosine, seed=seed, label=f"training on {split}"
+    )
+    label = "original" if split == "train" else "retrained"
+    return Stack(architecture, rows, label, initial=start, diverged=diverged)

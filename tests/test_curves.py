@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import BPoly
+from torch import nn
+
+import mcu_lite as mcu
+from mcu_lite.curves import _blend, bezier_weights, chain_weights
+
+
+def modules(*seeds, width=8):
+    made = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made.append(nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 2)))
+    return made
+
+
+def square(model):
+    x = torch.linspace(-1, 1, 12).view(4, 3)
+    return model(x).square().mean()
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 5])
+def test_bezier_weights_are_scipys_bernstein_polynomials(degree):
+    t = torch.linspace(0, 1, 17, dtype=torch.float64)
+    expected = BPoly(np.eye(degree + 1)[:, None, :], [0, 1])(t.numpy())
+    np.testing.assert_allclose(bezier_weights(t, degree + 1), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("points", [2, 3, 5])
+def test_chain_weights_interpolate_like_numpy(points):
+    t = torch.linspace(0, 1, 23, dtype=torch.float64)
+    knots, heights = np.linspace(0, 1, points), np.random.default_rng(0).normal(size=points)
+    expected = np.interp(t.numpy(), knots, heights)
+    np.testing.assert_allclose(chain_weights(t, points).numpy() @ heights, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("curve", ["linear", "bezier", "chain"])
+@pytest.mark.parametrize("bends", [1, 2])
+def test_ends_equal_the_endpoints_bit_for_bit(curve, bends):
+    a, b = modules(0, 1)
+    path = mcu.connect(a, b, curve=curve, objective=square, bends=bends, steps=5)
+    for end, module in ((0.0, a), (1.0, b)):
+        for mine, theirs in zip(path.model_at(end).parameters(), module.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_control_points_gradient_has_the_chain_rule_factor():
+    a, middle, b = (torch.randn(1, 5, dtype=torch.float64) for _ in range(3))
+    inner = middle.unsqueeze(1).requires_grad_()
+    t = torch.tensor([0.3], dtype=torch.float64)
+
+    def loss(rows):
+        return (rows**3).sum()
+
+    (at_control,) = torch.autograd.grad(loss(_blend(bezier_weights(t, 3), a, inner, b)), inner)
+    point = (0.49 * a + 0.42 * middle + 0.09 * b).requires_grad_()
+    (at_point,) = torch.autograd.grad(loss(point), point)
+    torch.testing.assert_close(at_control[:, 0], 2 * 0.3 * 0.7 * at_point)
+    assert torch.autograd.gradcheck(
+        lambda c: loss(_blend(bezier_weights(t, 3), a, c, b)), inner, eps=1e-6
+    )
+
+
+def test_fitting_lowers_the_loss_between_two_modules():
+    a, b = modules(0, 1)
+    path = mcu.connect(a, b, objective=square, steps=200, lr=0.05)
+    straight = mcu.connect(a, b, curve="linear")
+    ts = np.linspace(0, 1, 9)[1:-1]
+    mean = {p.kind: np.mean([square(p.model_at(t)).item() for t in ts]) for p in (path, straight)}
+    assert mean["bezier"] < 0.8 * mean["linear"]
+
+
+def test_same_seed_same_curve():
+    a, b = modules(0, 1)
+    one, two = (mcu.connect(a, b, objective=square, steps=7, seed=3) for _ in range(2))
+    assert torch.equal(one.control, two.control)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ({"curve": "circle"}, "circle"),
+        ({"sampling": "beta"}, "beta"),
+        ({"bends": 0}, "bends"),
+        ({}, "objective"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, names):
+    with pytest.raises(ValueError, match=names):
+        mcu.connect(*modules(0, 1), **arguments)
+
+
+def test_other_architecture_and_t_outside_are_refused():
+    a, b = modules(0, 1)
+    with pytest.raises(ValueError, match="architecture"):
+        mcu.connect(a, modules(0, width=9)[0], curve="linear")
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        mcu.connect(a, b, curve="linear").model_at(1.2)
+
+
+def test_nan_weights_are_refused():
+    a, b = modules(0, 1)
+    with torch.no_grad():
+        a[0].weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        mcu.connect(a, b, curve="linear")

@@ -1,0 +1,127 @@
+"""A stack is a loop, a seed is a seed, a task is what it says."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import mcu_lite as mcu
+from mcu_lite.stacks import generators, initial_rows
+from mcu_lite.training import batches, cosine, descend
+
+
+def test_a_stack_equals_a_loop_of_ordinary_training(task):
+    stack = mcu.train(task, epochs=3)
+    for b in range(len(task)):
+        model = mcu.mlp()
+        nn.utils.vector_to_parameters(stack.initial[b].clone(), model.parameters())
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
+        draw = batches(task.train[b : b + 1], 64, generators("order", 0, task.seeds[b : b + 1]))
+        for step in range(30):
+            index = task.train[b, next(draw)[0]]
+            for group in optimizer.param_groups:
+                group["lr"] = 3e-3 * cosine(step / 30)
+            optimizer.zero_grad()
+            cross_entropy(model(task.inputs[index]), task.labels[b, index]).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        expected = nn.utils.parameters_to_vector(model.parameters())
+        torch.testing.assert_close(stack.rows[b], expected.detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_two_runs_are_bit_equal_and_leave_the_global_state_alone(task):
+    before = torch.get_rng_state()
+    one, two = (mcu.train(task, epochs=2) for _ in range(2))
+    assert torch.equal(one.rows, two.rows)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.equal(one.rows, mcu.train(task, seed=1, epochs=2).rows)
+
+
+def test_a_row_does_not_depend_on_its_neighbours():
+    few, many = (initial_rows(mcu.mlp, 0, range(n)) for n in (2, 4))
+    assert torch.equal(few, many[:2])
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_rows_and_modules_agree(task, name):
+    stack = mcu.train(task, name, epochs=1)
+    x, _ = task.split("test")
+    together = stack.architecture.logits(stack.rows, x[:, :20])
+    for b in range(len(task)):
+        alone = stack.module(b)(x[b, :20])
+        torch.testing.assert_close(together[b], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_torchvision_model_is_a_row_as_well():
+    vision = pytest.importorskip("torchvision")
+    net = vision.models.squeezenet1_1(num_classes=3).eval()
+    stack = mcu.Stack.of(net)
+    x = torch.randn(2, 3, 64, 64)
+    mine = mcu.Architecture(net).logits(stack.rows, x, shared=True)[0]
+    torch.testing.assert_close(mine, net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_diverged_row_is_reported_and_leaves_the_others_alone():
+    def loss(rows):
+        return rows.square().sum(1) / torch.tensor([1.0, 0.0])
+
+    rows, diverged = descend(torch.ones(2, 3), loss, steps=4, lr=0.1)
+    alone, fine = descend(torch.ones(1, 3), lambda r: r.square().sum(1), steps=4, lr=0.1)
+    assert diverged.tolist() == [False, True] and not fine.any()
+    assert rows[1].isnan().all()
+    torch.testing.assert_close(rows[:1], alone)
+
+
+def test_a_diverged_model_is_missing_from_the_table(task, theta):
+    broken = theta.rows.clone()
+    broken[1] = torch.nan
+    stack = theta.with_rows(broken, diverged=torch.tensor([False, True]))
+    table = mcu.evaluate(stack, task)
+    assert table[table.seed == 1].value.isna().all()
+    assert table[table.seed == 0].value.notna().all()
+    assert "1 diverged" in stack.report()
+
+
+def test_the_task_is_what_it_says(task):
+    assert "20% of the training labels noisy" in repr(task)
+    assert task.forget.shape == (2, 60) and task.retain.shape == (2, 540)
+    for b in range(2):
+        parts = [set(getattr(task, s)[b].tolist()) for s in ("retain", "forget", "test")]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 1797
+        assert task.noisy[b, task.train[b]].sum() == 120
+        counts = task.truth[task.train[b]].bincount()
+        assert counts.tolist() == [60] * 10
+    assert not torch.equal(task.forget[0], task.forget[1])
+    whole = mcu.load_task("digits", seeds=1, forget_class=3)
+    assert (whole.truth[whole.forget] == 3).all() and not (whole.truth[whole.retain] == 3).any()
+    assert not whole.noisy.any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats().filter(lambda f: not 0 < f < 1))
+def test_fractions_outside_are_refused(forget):
+    with pytest.raises(ValueError, match="forget"):
+        mcu.load_task("digits", seeds=1, forget=forget)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"name": "letters"}, "'digits'"),
+        ({"seeds": 0}, "seeds"),
+        ({"noise": 1.0}, "noise"),
+        ({"forget_class": 10}, "forget_class"),
+        ({"train": 605}, "train"),
+        ({"forget": 1e-4}, "empty forget set"),
+    ],
+)
+def test_bad_task_options_are_named(options, says):
+    with pytest.raises(ValueError, match=says):
+        mcu.load_task(**({"name": "digits"} | options))
+
+
+def test_batch_norm_is_refused():
+    with pytest.raises(ValueError, match="running statistics"):
+        mcu.Architecture(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
