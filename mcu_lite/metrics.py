@@ -340,7 +340,8 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
             raise ValueError("table must hold the loss on retain and forget at two or more t")
         ts = wide.index.to_numpy()
         over = {s: sign * excess(wide[s], ts) - tolerance for s, sign in _SIDES}
-        worst = max(over, key=lambda s: over[s].max())
+        # max() of Python passes over NaN, NumPy's does not: ask NumPy.
+        worst = _SIDES[int(np.argmax([over[s].max() for s, _ in _SIDES]))][0]
         by = over[worst].max()
         lines.append(
             {
