@@ -3,10 +3,12 @@
 from mcu_lite.curves import Path, connect
 from mcu_lite.metrics import METRICS, evaluate, is_connected, metric
 from mcu_lite.models import MODELS, cnn, mlp
+from mcu_lite.plots import plot_along_t, plot_models
 from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
 from mcu_lite.training import train
 from mcu_lite.unlearning import METHODS, Objective, method, oracle_objective, unlearn
+from mcu_lite.widgets import scrub
 
 __all__ = [
     "METHODS",
@@ -28,6 +30,9 @@ __all__ = [
     "metric",
     "mlp",
     "oracle_objective",
+    "plot_along_t",
+    "plot_models",
+    "scrub",
     "task",
     "train",
     "unlearn",

@@ -1,0 +1,119 @@
+"""Figures: a metric along t, and several models side by side."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mcu_lite.metrics import METRICS
+from mcu_lite.tasks import SPLITS, known
+
+COLOURS = {"retain": "#0072B2", "forget": "#D55E00", "test": "#009E73"}
+"""Okabe-Ito, distinct for every kind of colour vision; the same split everywhere."""
+STYLES = ("-", "--", ":", "-.")
+Tables = pd.DataFrame | dict[str, pd.DataFrame]
+
+
+def by_name(tables: Tables) -> dict[str, pd.DataFrame]:
+    """Accept one table or several by name; raise a `ValueError` if one is not tidy."""
+    named = tables if isinstance(tables, dict) else {"": tables}
+    for name, table in named.items():
+        missing = {"t", "seed", "split", "metric", "value"} - set(table)
+        if missing or table.empty:
+            raise ValueError(f"table {name!r} is empty or lacks the columns {sorted(missing)}")
+    return named
+
+
+def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean, standard deviation and count over seeds for each split and t; NaN is left out."""
+    known("metric", metric, table.metric.unique())
+    own = table[table.metric == metric]
+    return own.groupby(["split", "t"]).value.agg(["mean", "std", "count"]).fillna({"std": 0.0})
+
+
+def left_out(table: pd.DataFrame) -> int:
+    """Count the seeds that diverged: those without any value."""
+    return int(table.groupby("seed").value.count().eq(0).sum())
+
+
+def label_of(metric: str) -> str:
+    """Return the label of a metric, or its name if it is not registered."""
+    return METRICS[metric].label if metric in METRICS else metric
+
+
+def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
+    """Draw a metric along t: mean over seeds, band of one standard deviation.
+
+    Parameters
+    ----------
+    tables : pandas.DataFrame or dict of them by name
+        Of `mcu_lite.evaluate`; several are told apart by line style.
+    metric : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    Axes
+        Its title says how many seeds were left out because they diverged.
+    """
+    named = by_name(tables)
+    ax = Figure(figsize=(3.7, 2.75), layout="constrained").subplots() if ax is None else ax
+    for style, (name, table) in zip(STYLES, named.items(), strict=False):
+        stats = summary(table, metric)
+        for split in (s for s in SPLITS if s in stats.index.get_level_values("split")):
+            line = stats.loc[split]
+            label = f"{split}, {name}" if name else split
+            ax.plot(line.index, line["mean"], style, color=COLOURS[split], label=label, lw=1.6)
+            low, high = line["mean"] - line["std"], line["mean"] + line["std"]
+            ax.fill_between(line.index, low, high, color=COLOURS[split], alpha=0.15, lw=0)
+    lost = sum(map(left_out, named.values()))
+    ax.set_title(label_of(metric) + (f" ({lost} diverged left out)" if lost else ""), fontsize=10)
+    ax.set_xlabel("t")
+    ax.set_xlim(0, 1)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=7)
+    return ax
+
+
+def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = None) -> Axes:
+    """Draw one metric of several stacks: a dot for each seed, a bar at the mean.
+
+    Parameters
+    ----------
+    tables : dict of pandas.DataFrame
+        Of `mcu_lite.evaluate` for each stack, by name.
+    metric : str
+    ax : matplotlib Axes, optional
+    """
+    named = by_name(tables)
+    ax = Figure(figsize=(7, 2.6), layout="constrained").subplots() if ax is None else ax
+    for x, table in enumerate(named.values()):
+        known("metric", metric, table.metric.unique())
+        own = table[(table.metric == metric) & table.value.notna()]
+        present = [s for s in SPLITS if s in set(own.split)]
+        for k, split in enumerate(present):
+            values = own[own.split == split].value
+            place = x + 0.2 * (k - (len(present) - 1) / 2)
+            label = split if x == 0 else None
+            ax.plot([place] * len(values), values, ".", color=COLOURS[split], ms=5, alpha=0.6)
+            ax.plot([place], [values.mean()], "_", color=COLOURS[split], ms=13, mew=2, label=label)
+    ax.set_xticks(range(len(named)), list(named))
+    ax.set_title(label_of(metric), fontsize=10)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=7)
+    return ax
+
+
+def describe(tables: Tables, metric: str) -> str:
+    """Say in a sentence what `plot_along_t` shows, as its text alternative."""
+    parts = []
+    for name, table in by_name(tables).items():
+        stats = summary(table, metric)["mean"]
+        for split in stats.index.unique("split"):
+            line = stats[split]
+            parts.append(
+                f"{name} {split} from {line.iloc[0]:.2f} at t=0 to {line.iloc[-1]:.2f} at t=1, "
+                f"between {line.min():.2f} and {line.max():.2f}".strip()
+            )
+    return f"{label_of(metric)} along t: " + "; ".join(parts)
