@@ -1,9 +1,16 @@
 PYTHON ?= python3
+PROFILE ?= book
+PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VENDOR := book/vendor/.ready
+HTML = _build/$(PROFILE)/_build/html
 
-.PHONY: help test lint format constraints clean
+# Every kernel would compile every library anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help book test serve chapter bench lint format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -15,8 +22,29 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[book,vision,test]'
 	touch $@
 
-test: lint ## lint and test, from nothing
+$(VENDOR): package.json scripts/vendor.py | $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" npm install --silent --no-save --no-package-lock --ignore-scripts
+	$(BIN)/python scripts/vendor.py
+	touch $@
+
+book: $(READY) $(VENDOR) ## execute every chapter at PROFILE and render the book
+	$(BIN)/python scripts/build.py $(PROFILE)
+
+test: lint $(VENDOR) ## lint, unit tests, all chapters at the ci profile, their pages in a browser
+	$(BIN)/python scripts/build.py ci
 	$(BIN)/python -m pytest
+
+serve: book ## build and preview the book at http://localhost:PORT
+	$(BIN)/python -m http.server --directory $(HTML) $(PORT)
+
+chapter: $(READY) ## execute one chapter: NAME=unlearning PROFILE=ci PARAMETERS="-p forget 0.2"
+	@test -f "book/$(NAME).md" || { echo "NAME must be one of: $(basename $(notdir $(wildcard book/*.md)))"; exit 2; }
+	@mkdir -p _build
+	$(BIN)/jupytext --quiet --to ipynb --output _build/$(NAME).raw.ipynb book/$(NAME).md
+	$(BIN)/papermill _build/$(NAME).raw.ipynb _build/$(NAME).ipynb -k python3 --cwd book -p profile $(PROFILE) $(PARAMETERS)
+
+bench: $(READY) $(VENDOR) ## time the package and the book against plain loops
+	$(BIN)/python benchmarks/run.py
 
 lint: $(READY) ## check format and style
 	$(BIN)/ruff format --check .
@@ -26,8 +54,8 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-constraints: ## pin the newest versions that fit
+constraints: $(READY) ## pin the newest versions that fit
 	$(BIN)/uv pip compile -q --universal --no-emit-index-url --python-version 3.11 --all-extras pyproject.toml -o constraints.txt
 
 clean: ## remove what was built
-	rm -rf _build .cache
+	rm -rf _build book/vendor node_modules

@@ -5,6 +5,7 @@ from mcu_lite.metrics import METRICS, evaluate, is_connected, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.plots import plot_along_t, plot_models
 from mcu_lite.stacks import Architecture, Stack
+from mcu_lite.study import PROFILES, load_profile
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
 from mcu_lite.training import train
 from mcu_lite.unlearning import METHODS, Objective, method, oracle_objective, unlearn
@@ -14,6 +15,7 @@ __all__ = [
     "METHODS",
     "METRICS",
     "MODELS",
+    "PROFILES",
     "TASKS",
     "TUNING_SEEDS",
     "Architecture",
@@ -25,6 +27,7 @@ __all__ = [
     "connect",
     "evaluate",
     "is_connected",
+    "load_profile",
     "load_task",
     "method",
     "metric",

@@ -108,7 +108,7 @@ class Architecture:
         return batched(self.named(rows), inputs)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
-        """Parameters by name as views of rows (..., P), each of shape (..., *its own)."""
+        """Views of rows (..., P) by parameter name, each with its own shape after the leading one."""
         parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
         lead = rows.shape[:-1]
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}

@@ -1,0 +1,126 @@
+"""Execute the chapters with papermill at a profile and render them with warnings as errors."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+INPUTS = ("mcu_lite/*.py", "constraints.txt", "scripts/build.py")
+WORKERS = min(os.cpu_count() or 1, 4)
+
+
+def main() -> None:
+    """Build the book at the profile named on the command line, into _build/<profile>."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("profile")
+    profile = parser.parse_args().profile
+    began = time.perf_counter()
+    out = ROOT / "_build" / profile
+    source = out / "source"
+    stage(source)
+    execute_all(source / "book", profile)
+    executed = time.perf_counter() - began
+    render(source, out)
+    page = out / "_build" / "html" / "index.html"
+    took = time.perf_counter() - began
+    print(f"{page.relative_to(ROOT)} in {took:.0f} s, of which chapters {executed:.0f} s")
+
+
+def stage(source: Path) -> None:
+    """Copy what rendering needs; chapters that an earlier run executed stay."""
+    (source / "book").mkdir(parents=True, exist_ok=True)
+    config = (ROOT / "_config.yml").read_text()
+    (source / "_config.yml").write_text(
+        config.replace("execute_notebooks: cache", 'execute_notebooks: "off"')
+    )
+    shutil.copy(ROOT / "_toc.yml", source)
+    shutil.copy(BOOK / "references.bib", source / "book")
+    for folder in ("assets", "vendor"):
+        shutil.copytree(BOOK / folder, source / "book" / folder, dirs_exist_ok=True)
+    for prose in set(BOOK.glob("*.md")) - set(chapters()):
+        shutil.copy(prose, source / "book")
+
+
+def chapters() -> list[Path]:
+    """Pages that hold code."""
+    return [page for page in sorted(BOOK.glob("*.md")) if "```{code-cell}" in page.read_text()]
+
+
+def execute_all(folder: Path, profile: str) -> None:
+    """Execute the chapters whose source, package or profile changed, as many at once as cores."""
+    todo = {}
+    for chapter in chapters():
+        key = fingerprint(chapter, profile)
+        target = folder / f"{chapter.stem}.ipynb"
+        if not target.exists() or json.loads(target.read_text())["metadata"].get("key") != key:
+            todo[chapter] = (target, key)
+    if len(todo) < len(chapters()):
+        print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
+    # One thread a chapter: two processes of small models beat one with two threads.
+    os.environ |= {"OMP_NUM_THREADS": str((os.cpu_count() or 1) // WORKERS), "TQDM_DISABLE": "1"}
+    # A process that executes one chapter only can tell how much memory its kernel took.
+    with ProcessPoolExecutor(WORKERS, max_tasks_per_child=1) as pool:
+        jobs = [pool.submit(execute, chapter, *todo[chapter], profile) for chapter in todo]
+        for done, job in enumerate(as_completed(jobs), 1):
+            print(f"[{done}/{len(jobs)}] {job.result()}", flush=True)
+
+
+def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
+    """Execute one chapter; return its name with the seconds and the memory that it took."""
+    import jupytext
+    import nbformat
+    import papermill
+
+    began = time.perf_counter()
+    raw, done = target.with_suffix(".raw"), target.with_suffix(".done")
+    nbformat.write(jupytext.read(chapter), raw)
+    papermill.execute_notebook(
+        raw, done, {"profile": profile}, kernel_name="python3", progress_bar=False, cwd=BOOK
+    )
+    notebook = nbformat.read(done, as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"].append("remove-cell")
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata["key"] = key
+    nbformat.write(notebook, done)
+    done.replace(target)
+    raw.unlink()
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return f"{chapter.stem}: {time.perf_counter() - began:.1f} s, {peak:.0f} MB at most"
+
+
+def fingerprint(chapter: Path, profile: str) -> str:
+    """Digest of everything that an executed chapter depends on."""
+    digest = hashlib.sha256(profile.encode() + chapter.read_bytes())
+    for pattern in INPUTS:
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def render(source: Path, out: Path) -> None:
+    """Render the staged book; exit with the end of the log if there is any warning."""
+    log = out / "render.log"
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
+    command += ["--path-output", str(out), "-W", "-n", "--keep-going"]
+    with log.open("w") as stream:
+        failed = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode
+    if failed:
+        sys.exit(f"{log.read_text()[-6000:]}\nrendering failed")
+
+
+if __name__ == "__main__":
+    main()
