@@ -5,7 +5,7 @@ from mcu_lite.metrics import METRICS, evaluate, is_connected, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.plots import plot_along_t, plot_models
 from mcu_lite.stacks import Architecture, Stack
-from mcu_lite.study import PROFILES, load_profile
+from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, load_profile, run
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
 from mcu_lite.training import train
 from mcu_lite.unlearning import METHODS, Objective, method, oracle_objective, unlearn
@@ -19,8 +19,11 @@ __all__ = [
     "TASKS",
     "TUNING_SEEDS",
     "Architecture",
+    "Condition",
+    "Endpoint",
     "Objective",
     "Path",
+    "Setting",
     "Stack",
     "Task",
     "cnn",
@@ -35,6 +38,7 @@ __all__ = [
     "oracle_objective",
     "plot_along_t",
     "plot_models",
+    "run",
     "scrub",
     "task",
     "train",

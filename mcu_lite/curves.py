@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import torch
@@ -60,6 +60,10 @@ class Path:
             raise ValueError(f"ts must be a list of numbers in [0, 1], got {ts}")
         weights = CURVES[self.kind](t, len(self.control)).to(self.control.dtype)
         return torch.tensordot(weights, self.control, dims=1)
+
+    def part(self, which: slice) -> Path:
+        """Return some of the B curves."""
+        return replace(self, control=self.control[:, which], diverged=self.diverged[which])
 
     def stack_at(self, t: float) -> Stack:
         """Return the B models at t as a stack."""

@@ -319,40 +319,45 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `evaluate` on one path.
+        Of `evaluate` on one path, or of `mcu_lite.run` on several.
     tolerance : float
         ε in nats.
 
     Returns
     -------
     pandas.DataFrame
-        One line a seed: seed, connected, breaks ("retain", "forget" or ""), t and by: where
-        and by how many nats the worse of the two is exceeded; negative if none is.
+        One line a curve and seed: seed, connected, breaks ("retain", "forget" or ""), t and
+        by: where and by how many nats the worse of the two is exceeded; negative if none is.
         A diverged seed has ``connected`` missing (NA).
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
     losses = table[table.metric == "loss"]
+    of_study = [c for c in table if c not in ("t", "seed", "split", "metric", "value")]
     lines = []
-    for seed, own in losses.groupby("seed"):
+    for key, own in losses.groupby([*of_study, "seed"], sort=False):
         wide = own.pivot(index="t", columns="split", values="value").sort_index()
         if not {"retain", "forget"} <= set(wide) or len(wide) < 2:
             raise ValueError("table must hold the loss on retain and forget at two or more t")
-        ts = wide.index.to_numpy()
-        over = {s: sign * excess(wide[s], ts) - tolerance for s, sign in _SIDES}
-        # max() of Python passes over NaN, NumPy's does not: ask NumPy.
-        worst = _SIDES[int(np.argmax([over[s].max() for s, _ in _SIDES]))][0]
-        by = over[worst].max()
-        lines.append(
-            {
-                "seed": seed,
-                "connected": pd.NA if np.isnan(by) else bool(by <= 0),
-                "breaks": worst if by > 0 else "",
-                "t": ts[np.argmax(over[worst])],
-                "by": by,
-            }
-        )
+        lines.append(dict(zip([*of_study, "seed"], key)) | _verdict(wide, tolerance))
+    if not lines:
+        raise ValueError("table holds no loss")
     return pd.DataFrame(lines).astype({"connected": "boolean"})
+
+
+def _verdict(wide: pd.DataFrame, tolerance: float) -> dict:
+    """Which inequality is exceeded most, where and by how much; losses by t and split."""
+    ts = wide.index.to_numpy()
+    over = {s: sign * excess(wide[s], ts) - tolerance for s, sign in _SIDES}
+    # max() of Python passes over NaN, NumPy's does not: ask NumPy.
+    worst = _SIDES[int(np.argmax([over[s].max() for s, _ in _SIDES]))][0]
+    by = over[worst].max()
+    return {
+        "connected": pd.NA if np.isnan(by) else bool(by <= 0),
+        "breaks": worst if by > 0 else "",
+        "t": ts[np.argmax(over[worst])],
+        "by": by,
+    }
 
 
 _SIDES = (("retain", 1.0), ("forget", -1.0))

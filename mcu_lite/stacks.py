@@ -108,7 +108,7 @@ class Architecture:
         return batched(self.named(rows), inputs)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
-        """Views of rows (..., P) by parameter name, each with its own shape after the leading one."""
+        """View rows (..., P) by parameter name, each in its shape after the leading one."""
         parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
         lead = rows.shape[:-1]
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
@@ -168,6 +168,20 @@ class Stack:
             raise ValueError("modules must hold at least one nn.Module, got none")
         architecture = Architecture(modules[0])
         return cls(architecture, torch.stack([architecture.row(m) for m in modules]), label)
+
+    @classmethod
+    def cat(cls, stacks: Sequence[Stack]) -> Stack:
+        """Put several stacks of one architecture under one another, with their origins."""
+        first = stacks[0]
+        rows, diverged = (torch.cat([getattr(s, f) for s in stacks]) for f in ("rows", "diverged"))
+        origins = [s.origin or s for s in stacks] if any(s.origin for s in stacks) else None
+        return cls(
+            first.architecture,
+            rows,
+            first.label,
+            origin=origins and cls.cat([replace(o, origin=None) for o in origins]),
+            diverged=diverged,
+        )
 
     def __len__(self) -> int:
         return len(self.rows)

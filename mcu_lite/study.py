@@ -1,28 +1,285 @@
-"""Profiles: how much a run of the book computes."""
+"""A study is a table: conditions in, one tidy table out, every expensive step kept on disk."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import inspect
+import os
+import pickle
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache as remember
+from itertools import groupby
+from pathlib import Path
 
-from mcu_lite.tasks import known
+import pandas as pd
+import torch
+
+from mcu_lite.curves import CURVES, connect
+from mcu_lite.metrics import METRICS, evaluate
+from mcu_lite.stacks import Stack
+from mcu_lite.tasks import TASKS, Task, known, load_task
+from mcu_lite.training import train
+from mcu_lite.unlearning import METHODS, unlearn
+
+ROWS_AT_ONCE = 40
+"""Models that one fit holds: several conditions with one objective share a stack."""
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Number of seeds, points along a curve, and epochs of training from scratch."""
+class Setting:
+    """What all conditions of a study share.
 
-    seeds: int
-    ts: int
-    epochs: int
+    Parameters
+    ----------
+    seeds : int or sequence of int
+        Splits of the task, see `mcu_lite.load_task`.
+    ts : int
+        Evenly spaced points at which a curve is measured.
+    epochs : int
+        Of training from scratch.
+    task, model : str
+        Names in ``TASKS`` and ``MODELS``.
+    options : dict
+        Of the task.
+    """
+
+    seeds: int | Sequence[int] = 5
+    ts: int = 41
+    epochs: int = 100
+    task: str = "digits"
+    model: str = "mlp"
+    options: dict = field(default_factory=dict)
 
 
 PROFILES = {
-    "ci": Profile(seeds=2, ts=11, epochs=40),
-    "book": Profile(seeds=5, ts=41, epochs=100),
-    "full": Profile(seeds=20, ts=41, epochs=100),
+    "ci": Setting(seeds=2, ts=11, epochs=40),
+    "book": Setting(seeds=5, ts=41),
+    "full": Setting(seeds=20, ts=41),
 }
+"""How much a run of the book computes; its chapters get the name only."""
 
 
-def load_profile(name: str) -> Profile:
-    """Return a profile of ``PROFILES`` by name."""
-    return PROFILES[known("profile", name, PROFILES)]
+def load_profile(name: str, **changes) -> Setting:
+    """Return a profile of ``PROFILES`` by name, with some fields changed."""
+    return replace(PROFILES[known("profile", name, PROFILES)], **changes)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How one end of a path came about.
+
+    Parameters
+    ----------
+    method : str
+        A name in ``METHODS``, or "original" for θo itself.
+    seed : int
+        Of the order of the data (and of the initialisation, where the method retrains).
+    lr, steps, forget_weight : optional
+        In place of the method's own recipe.
+    """
+
+    method: str = "npo"
+    seed: int = 0
+    lr: float | None = None
+    steps: int | None = None
+    forget_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        known("method", self.method, ["original", *METHODS])
+
+    def __str__(self) -> str:
+        own = {k: v for k, v in asdict(self).items() if v is not None and k != "method"}
+        return " ".join([self.method, *(f"{k}={v}" for k, v in own.items())])
+
+    @property
+    def recipe(self) -> dict:
+        """The fields that replace those of the method's own recipe."""
+        own = {k: getattr(self, k) for k in ("lr", "steps", "forget_weight")}
+        return {k: v for k, v in own.items() if v is not None}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Two endpoints and the curve between them.
+
+    Parameters
+    ----------
+    name : str
+        As in the paper: Rand, Met, CL, ...
+    a, b : Endpoint
+    curve : {"bezier", "linear", "chain"}
+    objective : str, optional
+        What the curve is fitted on. By default the unlearning objective of `a`, else of
+        `b`; the retain loss if neither has a forget term.
+    """
+
+    name: str
+    a: Endpoint
+    b: Endpoint
+    curve: str = "bezier"
+    objective: str | None = None
+
+    def __post_init__(self) -> None:
+        known("curve", self.curve, CURVES)
+        if self.objective is None:
+            fitted = [e.method for e in (self.a, self.b) if _unlearns(e)]
+            object.__setattr__(self, "objective", (fitted or ["retain"])[0])
+        if self.curve == "linear":
+            object.__setattr__(self, "objective", "")
+        else:
+            known("objective", self.objective, ["retain", *METHODS])
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What tells this condition from others in a table."""
+        own = {"condition": self.name, "a": str(self.a), "b": str(self.b)}
+        return own | {"curve": self.curve, "objective": self.objective}
+
+
+def _unlearns(end: Endpoint) -> bool:
+    return end.method in METHODS and METHODS[end.method].begins == "original"
+
+
+def run(
+    conditions: Iterable[Condition],
+    setting: Setting | None = None,
+    *,
+    cache: str | os.PathLike | None = None,
+) -> pd.DataFrame:
+    """Measure every condition; what the cache holds is not computed again.
+
+    Parameters
+    ----------
+    conditions : iterable of Condition
+    setting : Setting, optional
+    cache : path, optional
+        Folder for results. By default ``$MCU_LITE_CACHE``, else ``~/.cache/mcu-lite``. Every
+        finished step is stored at once, so an interrupted run resumes. A damaged entry is
+        computed again, with a warning. Changed code or parameters change the entry's name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy: condition, a, b, curve, objective, t, seed, split, metric, value.
+
+    Raises
+    ------
+    ValueError
+        If there is no condition, or the cache cannot be written.
+    """
+    conditions, setting = list(dict.fromkeys(conditions)), setting or Setting()
+    if not conditions:
+        raise ValueError("conditions must hold at least one Condition, got none")
+    folder = cache_folder(cache)
+    task = load_task(setting.task, setting.seeds, **setting.options)
+    missing = [c for c in conditions if load(folder, _name(setting, c)) is None]
+    for end in dict.fromkeys(end for c in missing for end in (c.a, c.b)):
+        endpoint(end, task, setting, folder)
+    for chunk in _chunks(missing, max(1, ROWS_AT_ONCE // len(task))):
+        _measure(chunk, task, setting, folder)
+    tables = [load(folder, _name(setting, c)).assign(**c.columns) for c in conditions]
+    table = pd.concat(tables, ignore_index=True)
+    return table[[*conditions[0].columns, "t", "seed", "split", "metric", "value"]]
+
+
+def endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stack:
+    """Return the models at one end of a path, from the cache or by computing them."""
+    name, original = _name(setting, end), end.method == "original"
+    theta = None if original else endpoint(Endpoint("original"), task, setting, folder)
+    if (stack := load(folder, name)) is None:
+        if original:
+            stack = train(task, setting.model, epochs=setting.epochs)
+        else:
+            recipe = end.recipe | {"seed": end.seed, "epochs": setting.epochs}
+            stack = unlearn(theta, task, end.method, **recipe)
+        save(folder, name, replace(stack, origin=None))
+    return replace(stack, origin=theta)
+
+
+def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
+    """Conditions that are fitted alike, at most `size` together."""
+
+    def alike(c: Condition) -> tuple[str, str]:
+        return c.curve, c.objective
+
+    groups = [list(group) for _, group in groupby(sorted(conditions, key=alike), alike)]
+    return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
+
+
+def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path) -> None:
+    """Fit and measure several conditions as one stack; store each by itself."""
+    a, b = ([endpoint(getattr(c, side), task, setting, folder) for c in chunk] for side in "ab")
+    oracle = endpoint(Endpoint("retrain", seed=99), task, setting, folder)
+    fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
+    path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
+    for i, condition in enumerate(chunk):
+        own = path.part(slice(i * len(task), (i + 1) * len(task)))
+        table = evaluate(own, task, setting.ts, oracle=oracle)
+        save(folder, _name(setting, condition), table)
+
+
+def _name(setting: Setting, item: Endpoint | Condition) -> str:
+    """Digest of everything that a stored result depends on."""
+    return hashlib.sha256(repr((setting, item, _code())).encode()).hexdigest()[:32]
+
+
+def _code() -> str:
+    """The package, what users registered with it, and PyTorch's version."""
+    registered = [*METHODS.values(), *METRICS.values(), *TASKS.values()]
+    return _package() + "".join(map(_source, registered)) + torch.__version__
+
+
+@remember
+def _package() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    drawing = {"plots.py", "widgets.py", "__init__.py"}
+    return "".join(p.read_text() for p in sources if p.name not in drawing)
+
+
+@remember
+def _source(entry: object) -> str:
+    """A registered function's code and the settings that it was registered with."""
+    function = getattr(entry, "losses", getattr(entry, "function", entry))
+    own = {k: v for k, v in getattr(entry, "__dict__", {}).items() if not callable(v)}
+    try:
+        return repr(own) + inspect.getsource(function)
+    except (OSError, TypeError):
+        return repr(own) + function.__code__.co_code.hex() + repr(function.__code__.co_consts)
+
+
+def cache_folder(cache: str | os.PathLike | None = None) -> Path:
+    """Return the folder of results, made if it does not exist."""
+    default = os.environ.get("MCU_LITE_CACHE") or Path.home() / ".cache" / "mcu-lite"
+    folder = Path(cache or default)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"cache={str(folder)!r} cannot be written: {error}") from error
+    return folder
+
+
+def save(folder: Path, name: str, value: object) -> None:
+    """Keep `value` under `name`; a reader sees all of it or nothing."""
+    body = pickle.dumps(value)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
+        part.write(hashlib.sha256(body).digest() + body)
+    os.replace(part.name, folder / name)
+
+
+def load(folder: Path, name: str) -> object | None:
+    """Return what was saved under `name`; None if nothing was, or if it is damaged."""
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, body = content[:32], content[32:]
+    if hashlib.sha256(body).digest() == digest:
+        return pickle.loads(body)
+    warnings.warn(f"{path} is damaged and will be computed again", stacklevel=3)
+    path.unlink(missing_ok=True)
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -79,6 +79,11 @@ class Task:
     def noisy(self) -> Tensor:
         """Mask of the examples whose observed label is wrong, shape (B, N)."""
         return self.labels != self.truth
+
+    def tile(self, times: int) -> Task:
+        """Return the same splits several times over, for stacks under one another."""
+        again = {f: getattr(self, f).repeat(times, 1) for f in ("labels", *SPLITS)}
+        return replace(self, seeds=self.seeds * times, **again)
 
     def split(self, name: str) -> tuple[Tensor, Tensor]:
         """Inputs (B, n, ...) and labels (B, n) of a split; test labels are the true ones."""

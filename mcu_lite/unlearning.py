@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -72,6 +72,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
+RECIPE = ("lr", "steps", "forget_weight")
 
 
 def method(name: str, **recipe) -> Callable:
@@ -107,7 +108,7 @@ def retrain_same(forget: Examples, retain: Examples) -> tuple[None, Tensor]:
     return None, retain.loss
 
 
-@method("finetune", lr=8e-3, steps=270, source="Golatkar et al. 2020")
+@method("finetune", lr=1.5e-2, steps=90, source="Golatkar et al. 2020")
 def finetune(forget: Examples, retain: Examples) -> tuple[None, Tensor]:
     """Go on training on the retain set and hope that the rest fades."""
     return None, retain.loss
@@ -153,19 +154,19 @@ class Objective:
 
 
 def unlearning_objective(
-    name: str, theta: Stack, task: Task, forget_size: int = 32, retain_size: int = 64
+    method: str | Method, theta: Stack, task: Task, forget_size: int = 32, retain_size: int = 64
 ) -> Objective:
     """Build the weighted forget and retain terms of a method, from 32 + 64 examples a step.
 
     Parameters
     ----------
-    name : str
-        A name in ``METHODS``.
+    method : str or Method
+        A name in ``METHODS``, or a method with another recipe.
     theta : Stack
         The original models θo.
     task : Task
     """
-    recipe = METHODS[known("method", name, METHODS)]
+    recipe = METHODS[known("method", method, METHODS)] if isinstance(method, str) else method
     check_rows(theta, task)
     arch = theta.architecture
     split = {s: task.split(s) for s in ("forget", "retain")}
@@ -193,7 +194,7 @@ def unlearning_objective(
 
         return loss
 
-    return Objective(name, start)
+    return Objective(recipe.name, start)
 
 
 def retain_objective(theta: Stack, task: Task) -> Objective:
@@ -225,14 +226,7 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
 
 
 def unlearn(
-    theta: Stack,
-    task: Task,
-    method: str,
-    *,
-    seed: int = 0,
-    epochs: int = 100,
-    lr: float | None = None,
-    steps: int | None = None,
+    theta: Stack, task: Task, method: str, *, seed: int = 0, epochs: int = 100, **recipe: float
 ) -> Stack:
     """Unlearn the forget set of each split, all rows at once.
 
@@ -247,8 +241,8 @@ def unlearn(
         Fixes the order of the data, and the initialisation where the method retrains.
     epochs : int
         Of the methods that retrain.
-    lr, steps : optional
-        In place of the method's own recipe.
+    **recipe
+        ``lr``, ``steps`` or ``forget_weight``, in place of the method's own.
 
     Returns
     -------
@@ -258,24 +252,27 @@ def unlearn(
     Raises
     ------
     ValueError
-        For an unknown method, a stack of another size than the task, or ``retrain_same``
-        of models whose initialisation is not known.
+        For an unknown method or part of a recipe, a stack of another size than the task, or
+        ``retrain_same`` of models whose initialisation is not known.
     """
-    recipe = METHODS[known("method", method, METHODS)]
+    chosen = METHODS[known("method", method, METHODS)]
+    for part in recipe:
+        known("part of the recipe", part, RECIPE)
+    chosen = replace(chosen, **recipe)
     check_rows(theta, task)
-    if recipe.begins == "original":
-        objective = unlearning_objective(method, theta, task)
+    if chosen.begins == "original":
+        objective = unlearning_objective(chosen, theta, task)
         rows, diverged = descend(
             theta.rows,
             objective.start(seed),
-            steps=recipe.steps if steps is None else steps,
-            lr=recipe.lr if lr is None else lr,
+            steps=chosen.steps,
+            lr=chosen.lr,
             seed=seed,
             label=f"unlearning by {method}",
         )
         result = Stack(theta.architecture, rows, diverged=diverged)
     else:
-        result = _retrain(theta, task, recipe, seed, epochs)
+        result = _retrain(theta, task, chosen, seed, epochs)
     return result.with_rows(result.rows, label=method, origin=theta)
 
 

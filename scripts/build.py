@@ -83,7 +83,7 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
     import papermill
 
     began = time.perf_counter()
-    raw, done = target.with_suffix(".raw"), target.with_suffix(".done")
+    raw, done = target.with_suffix(".raw.ipynb"), target.with_suffix(".done.ipynb")
     nbformat.write(jupytext.read(chapter), raw)
     papermill.execute_notebook(
         raw, done, {"profile": profile}, kernel_name="python3", progress_bar=False, cwd=BOOK

@@ -12,7 +12,8 @@ MATHJAX = ROOT / "node_modules" / "mathjax" / "es5"
 FONTS = "output/chtml/fonts/woff-v2"
 SHA256 = {
     MANAGER / "embed.js": "8f6d2d3f856d8595d1841dec3019d99bbe74d331f2a5178c2a33bfec729e3d6a",
-    MATHJAX / "tex-mml-chtml.js": "300480069078b5892d2363a2b65e2dfbbf30fe5c80f83edbfecf4610fd093862",
+    MATHJAX
+    / "tex-mml-chtml.js": "300480069078b5892d2363a2b65e2dfbbf30fe5c80f83edbfecf4610fd093862",
 }
 
 for path, expected in SHA256.items():

@@ -1,0 +1,156 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+import mcu_lite as mcu
+from mcu_lite import study
+
+SETTING = mcu.Setting(seeds=2, ts=3, epochs=2)
+CONDITIONS = [
+    mcu.Condition("Rand", mcu.Endpoint(m, 0), mcu.Endpoint(m, 1), curve)
+    for m in ("npo", "graddiff", "finetune")
+    for curve in ("linear", "bezier")
+]
+RUN = "import sys; sys.path.insert(0, 'tests'); import test_study as t; t.everything(sys.argv[1])"
+
+
+def everything(cache):
+    return mcu.run(CONDITIONS, SETTING, cache=cache)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A cache that holds every condition, and the table that came out of it."""
+    folder = tmp_path_factory.mktemp("cache")
+    return folder, everything(folder)
+
+
+def entries(folder):
+    return {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.suffix != ".part"}
+
+
+def test_the_table_is_what_the_functions_measure(finished):
+    _, table = finished
+    task = mcu.load_task("digits", seeds=2)
+    theta = mcu.train(task, epochs=2)
+    a, b = (mcu.unlearn(theta, task, "npo", seed=s) for s in (0, 1))
+    path = mcu.connect(a, b, task, objective="npo")
+    expected = mcu.evaluate(path, task, ts=3, metrics=["loss"]).value
+    own = table.query("a == 'npo seed=0' and curve == 'bezier' and metric == 'loss'").value
+    assert own.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-4, abs=1e-4)
+    assert table.groupby(["a", "b", "curve"]).ngroups == len(CONDITIONS)
+    assert not table.duplicated().any()
+
+
+def test_conditions_fitted_together_equal_conditions_fitted_alone(finished, tmp_path):
+    _, together = finished
+    chosen = CONDITIONS[3]
+    alone = mcu.run([chosen], SETTING, cache=tmp_path)
+    own = together[(together.a == str(chosen.a)) & (together.curve == chosen.curve)]
+    assert own.value.to_numpy() == pytest.approx(alone.value.to_numpy(), rel=1e-4, abs=1e-4)
+
+
+def test_a_second_run_computes_nothing(finished, monkeypatch):
+    folder, table = finished
+    before = entries(folder)
+    monkeypatch.setattr(study, "train", None)
+    monkeypatch.setattr(study, "unlearn", None)
+    monkeypatch.setattr(study, "connect", None)
+    pd.testing.assert_frame_equal(everything(folder), table)
+    assert entries(folder) == before
+
+
+def test_a_killed_study_resumes_where_it_was(finished, tmp_path):
+    running = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)])
+    while len(kept := entries(tmp_path)) < 4:
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    kept = entries(tmp_path)
+    assert len(kept) < len(entries(finished[0]))
+    pd.testing.assert_frame_equal(everything(tmp_path), finished[1])
+    assert kept.items() <= entries(tmp_path).items()
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
+    folder, table = finished
+    name = study._name(SETTING, CONDITIONS[0])
+    content = bytearray((folder / name).read_bytes())
+    content[place] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged"):
+        again = everything(folder)
+    pd.testing.assert_frame_equal(again, table, rtol=1e-4, atol=1e-4)
+
+
+def test_an_empty_entry_is_noticed(tmp_path):
+    study.save(tmp_path, "one", 1)
+    (tmp_path / "one").write_bytes(b"")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert study.load(tmp_path, "one") is None
+
+
+def test_changed_parameters_or_code_have_another_name():
+    end = mcu.Endpoint("npo")
+    names = {
+        study._name(SETTING, end),
+        study._name(SETTING, mcu.Endpoint("npo", lr=1e-2)),
+        study._name(SETTING, mcu.Endpoint("npo", seed=1)),
+        study._name(mcu.Setting(seeds=3, ts=3, epochs=2), end),
+        study._name(mcu.Setting(seeds=2, ts=3, epochs=2, options={"forget": 0.2}), end),
+    }
+
+    @mcu.method("own", source="test")
+    def own(forget, retain):
+        return -forget.loss, retain.loss
+
+    try:
+        names.add(study._name(SETTING, end))
+
+        @mcu.method("own", source="test")
+        def own(forget, retain):
+            return -2 * forget.loss, retain.loss
+
+        names.add(study._name(SETTING, end))
+    finally:
+        del mcu.METHODS["own"]
+    assert len(names) == 7
+
+
+def test_the_original_can_be_an_end(tmp_path):
+    line = mcu.Condition("original", mcu.Endpoint("original"), mcu.Endpoint("npo"), "linear")
+    table = mcu.run([line], SETTING, cache=tmp_path)
+    task = mcu.load_task("digits", seeds=2)
+    expected = mcu.evaluate(mcu.train(task, epochs=2), task, metrics=["loss"]).value
+    own = table.query("t == 0 and metric == 'loss'").value
+    assert own.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-4)
+
+
+def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MCU_LITE_CACHE", str(tmp_path / "here"))
+    assert study.cache_folder() == tmp_path / "here"
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(ValueError, match="at least one Condition"):
+        mcu.run([], SETTING, cache=tmp_path)
+    with pytest.raises(ValueError, match="'npo'"):
+        mcu.Endpoint("wish")
+    with pytest.raises(ValueError, match="'linear'"):
+        mcu.Condition("x", mcu.Endpoint(), mcu.Endpoint(), "circle")
+    with pytest.raises(ValueError, match="'book'"):
+        mcu.load_profile("huge")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written"):
+        mcu.run(CONDITIONS, SETTING, cache=tmp_path / "file" / "below")
+    if os.geteuid() != 0:
+        tmp_path.chmod(0o500)
+        with pytest.raises(ValueError, match="cannot be written"):
+            study.cache_folder(tmp_path)
