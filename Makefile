@@ -10,7 +10,7 @@ HTML = _build/$(PROFILE)/_build/html
 # Every kernel would compile every library anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help book test serve chapter bench lint format constraints clean
+.PHONY: help book test lab serve chapter bench lint format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,9 +30,14 @@ $(VENDOR): package.json scripts/vendor.py | $(READY)
 book: $(READY) $(VENDOR) ## execute every chapter at PROFILE and render the book
 	$(BIN)/python scripts/build.py $(PROFILE)
 
+test: export OMP_NUM_THREADS = 1
 test: lint $(VENDOR) ## lint, unit tests, all chapters at the ci profile, their pages in a browser
 	$(BIN)/python scripts/build.py ci
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lab: $(READY) ## open the chapters as notebooks
+	$(BIN)/jupytext-config set-default-viewer
+	$(BIN)/jupyter lab book
 
 serve: book ## build and preview the book at http://localhost:PORT
 	$(BIN)/python -m http.server --directory $(HTML) $(PORT)

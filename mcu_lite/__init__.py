@@ -1,9 +1,9 @@
 """Mode connectivity in machine unlearning: paths between models that forgot."""
 
 from mcu_lite.curves import Path, connect
-from mcu_lite.metrics import METRICS, evaluate, is_connected, metric
+from mcu_lite.metrics import METRICS, evaluate, is_connected, measures, metric
 from mcu_lite.models import MODELS, cnn, mlp
-from mcu_lite.plots import plot_along_t, plot_models
+from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
 from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, load_profile, run
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
@@ -32,10 +32,13 @@ __all__ = [
     "is_connected",
     "load_profile",
     "load_task",
+    "mean_sd",
+    "measures",
     "method",
     "metric",
     "mlp",
     "oracle_objective",
+    "picture",
     "plot_along_t",
     "plot_models",
     "run",

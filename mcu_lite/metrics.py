@@ -310,6 +310,37 @@ def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple
     return float(ts[starts[longest]]), float(ts[stops[longest] - 1])
 
 
+def measures(table: pd.DataFrame) -> pd.DataFrame:
+    """Derive barrier, roughness and the like from every curve of a table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `evaluate` on paths, or of `mcu_lite.run`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line a curve, seed, split and metric: its start, middle and end, barrier (largest
+        excess over the straight line), dip (largest deficit), roughness and monotonicity.
+    """
+    keys = [c for c in table if c not in ("t", "value")]
+    wide = table.pivot(index=keys, columns="t", values="value").sort_index(axis=1)
+    if wide.shape[1] < 2:
+        raise ValueError("table must hold curves, measured at two or more t")
+    values, ts = wide.to_numpy(), wide.columns.to_numpy()
+    lines = wide.index.to_frame(index=False)
+    return lines.assign(
+        start=values[:, 0],
+        middle=values[:, len(ts) // 2],
+        end=values[:, -1],
+        barrier=barrier(values, ts),
+        dip=barrier(-values, ts),
+        roughness=roughness(values),
+        monotonicity=monotonicity(values),
+    )
+
+
 def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """Judge mode connectivity in unlearning for each seed (Cheng and Amiri, 2025).
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
+from html import escape
+
+import matplotlib
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,12 +18,19 @@ from mcu_lite.tasks import SPLITS, known
 COLOURS = {"retain": "#0072B2", "forget": "#D55E00", "test": "#009E73"}
 """Okabe-Ito, distinct for every kind of colour vision; the same split everywhere."""
 STYLES = ("-", "--", ":", "-.")
+INK = "#010203"
+"""Drawn by matplotlib in place of black, then replaced by the page's own text colour."""
+PAGE = dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+) | {"svg.fonttype": "none", "svg.hashsalt": "mcu", "font.family": "sans-serif"}
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
 
 def by_name(tables: Tables) -> dict[str, pd.DataFrame]:
     """Accept one table or several by name; raise a `ValueError` if one is not tidy."""
     named = tables if isinstance(tables, dict) else {"": tables}
+    if not named:
+        raise ValueError("tables must hold at least one table, got none")
     for name, table in named.items():
         missing = {"t", "seed", "split", "metric", "value"} - set(table)
         if missing or table.empty:
@@ -37,11 +50,17 @@ def left_out(table: pd.DataFrame) -> int:
     return int(table.groupby("seed").value.count().eq(0).sum())
 
 
+def mean_sd(values: pd.Series, digits: int = 2) -> str:
+    """Write mean and standard deviation over seeds; NaN is left out."""
+    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+
+
 def label_of(metric: str) -> str:
     """Return the label of a metric, or its name if it is not registered."""
     return METRICS[metric].label if metric in METRICS else metric
 
 
+@matplotlib.rc_context(PAGE)
 def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
     """Draw a metric along t: mean over seeds, band of one standard deviation.
 
@@ -55,7 +74,8 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        Its title says how many seeds were left out because they diverged.
+        Its title says how many seeds were left out because they diverged, its label
+        describes it in words.
     """
     named = by_name(tables)
     ax = Figure(figsize=(3.7, 2.75), layout="constrained").subplots() if ax is None else ax
@@ -69,6 +89,7 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
             ax.fill_between(line.index, low, high, color=COLOURS[split], alpha=0.15, lw=0)
     lost = sum(map(left_out, named.values()))
     ax.set_title(label_of(metric) + (f" ({lost} diverged left out)" if lost else ""), fontsize=10)
+    ax.set_label(describe(tables, metric))
     ax.set_xlabel("t")
     ax.set_xlim(0, 1)
     ax.spines[["top", "right"]].set_visible(False)
@@ -76,6 +97,7 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@matplotlib.rc_context(PAGE)
 def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = None) -> Axes:
     """Draw one metric of several stacks: a dot for each seed, a bar at the mean.
 
@@ -98,6 +120,7 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = 
             label = split if x == 0 else None
             ax.plot([place] * len(values), values, ".", color=COLOURS[split], ms=5, alpha=0.6)
             ax.plot([place], [values.mean()], "_", color=COLOURS[split], ms=13, mew=2, label=label)
+    ax.set_label(_describe_models(named, metric))
     ax.set_xticks(range(len(named)), list(named))
     ax.set_title(label_of(metric), fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
@@ -117,3 +140,38 @@ def describe(tables: Tables, metric: str) -> str:
                 f"between {line.min():.2f} and {line.max():.2f}".strip()
             )
     return f"{label_of(metric)} along t: " + "; ".join(parts)
+
+
+def _describe_models(named: dict[str, pd.DataFrame], metric: str) -> str:
+    parts = []
+    for name, table in named.items():
+        means = table[table.metric == metric].groupby("split").value.mean()
+        parts.append(f"{name} " + ", ".join(f"{s} {v:.2f}" for s, v in means.items()))
+    return f"{label_of(metric)}, mean over seeds: " + "; ".join(parts)
+
+
+def svg(figure: Figure, text: str) -> str:
+    """Return a figure as inline SVG in the colours of the page, with a text alternative."""
+    buffer = io.StringIO()
+    figure.set_facecolor("none")
+    for ax in figure.axes:
+        ax.set_facecolor("none")
+    with matplotlib.rc_context(PAGE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    body = re.search(r"<svg[^>]*>(.*)</svg>", buffer.getvalue(), re.S).group(1)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S).replace(INK, "currentColor")
+    width, height = figure.get_size_inches() * 72
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" style="width:100%;display:block" '
+        f'role="img" aria-label="{escape(text)}">{body}</svg>'
+    )
+
+
+def picture(*axes: Axes) -> HTML:
+    """Show figures in a page, light or dark; what they show is their text alternative too."""
+    cells = (
+        f'<div style="flex:1 1 320px;max-width:{ax.figure.get_figwidth():g}in">'
+        f"{svg(ax.figure, ax.get_label())}</div>"
+        for ax in axes
+    )
+    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(cells)}</div>')

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 
 import torch
+from IPython import get_ipython
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import trange
@@ -64,7 +66,7 @@ def descend(
     diverged = torch.zeros(len(rows), dtype=torch.bool)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for step in trange(steps, desc=label, delay=1, leave=False):
+        for step in trange(steps, desc=label, delay=1, leave=False, disable=not watched()):
             value = loss(rows)
             (gradient,) = torch.autograd.grad(value.sum(), rows)
             norm = gradient.flatten(1).norm(dim=1)
@@ -75,6 +77,15 @@ def descend(
     rows = rows.detach()
     rows[diverged] = torch.nan
     return rows, diverged
+
+
+def watched() -> bool:
+    """Whether somebody looks at the progress: a terminal, or a notebook that can be asked.
+
+    A chapter that is executed headlessly would keep the bar among its outputs.
+    """
+    kernel = getattr(get_ipython(), "kernel", None)
+    return sys.stderr.isatty() if kernel is None else bool(getattr(kernel, "_allow_stdin", False))
 
 
 def _per_row(alive: Tensor, gradient: Tensor, norm: Tensor) -> Tensor:

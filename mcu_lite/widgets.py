@@ -14,9 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcu_lite.plots import COLOURS, Tables, by_name, describe, label_of, plot_along_t, summary
+from mcu_lite.tasks import SPLITS
 
 INK = "#010203"
 """Drawn by matplotlib in place of black, then replaced by the page's own text colour."""
+DASHES = ("none", "7 3", "2 3", "9 3 2 3")
+"""The line styles of `plot_along_t` as SVG knows them."""
 
 
 def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Widget:
@@ -47,7 +50,11 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
         raise ValueError("tables must all be measured at the same ts")
     start, whole = len(ts) // 2, w.Layout(width="100%")
     slider = w.SelectionSlider(
-        options=[f"{t:.3g}" for t in ts], index=start, description="t", layout=whole
+        options=[f"{t:.3g}" for t in ts],
+        index=start,
+        description="t",
+        style={"description_width": "initial"},
+        layout=w.Layout(flex="1 1 250px", width="auto"),
     )
     play = w.Play(min=0, max=len(ts) - 1, value=start, interval=120, description="move along t")
     w.jslink((play, "value"), (slider, "index"))
@@ -57,15 +64,32 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
         base, frames = _panel(named, metric, ts)
         overlay = w.Stack(frames, layout=w.Layout(grid_area="1 / 1 / 2 / 2"))
         stacks.append(overlay)
-        cell = w.Layout(
-            flex="1 1 300px", min_width="0", max_width="440px", grid_template_columns="100%"
-        )
-        panels.append(w.GridBox([base, overlay], layout=cell))
+        panels.append(w.GridBox([base, overlay], layout=w.Layout(grid_template_columns="100%")))
     for stack in stacks:
         stack.selected_index = start
         w.jslink((slider, "index"), (stack, "selected_index"))
-    row = w.Box(panels, layout=w.Layout(flex_flow="row wrap", width="100%"))
-    return w.VBox([w.HBox([play, slider], layout=whole), row, stacks[0]], layout=whole)
+    line = w.Layout(flex_flow="row wrap", grid_gap="0 12px", width="100%")
+    columns = "repeat(auto-fill, minmax(min(100%, 290px), 1fr))"
+    grid = w.GridBox(panels, layout=w.Layout(grid_template_columns=columns, width="100%"))
+    return w.VBox(
+        [w.HBox([play, slider], layout=line), _legend(named, metrics), grid, stacks[0]],
+        layout=whole,
+    )
+
+
+def _legend(named: dict, metrics: Sequence[str]) -> w.HTML:
+    """Colours of the splits and line styles of the models, once for all panels."""
+    drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
+    keys = [(split, COLOURS[split], "none") for split in SPLITS if split in drawn]
+    if len(named) > 1:
+        keys += zip(named, ["currentColor"] * len(DASHES), DASHES, strict=False)
+    items = [
+        '<span style="white-space:nowrap;margin-right:1.5em"><svg width="30" height="10" '
+        f'stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}" aria-hidden="true">'
+        f'<path d="M0 5H30"/></svg> {escape(name)}</span>'
+        for name, colour, dash in keys
+    ]
+    return w.HTML(" ".join(items), layout=w.Layout(width="100%"))
 
 
 def _panel(named: dict, metric: str, ts: list[float]) -> tuple[w.HTML, list[w.HTML]]:
@@ -77,6 +101,7 @@ def _panel(named: dict, metric: str, ts: list[float]) -> tuple[w.HTML, list[w.HT
         figure = Figure(figsize=(3.7, 2.75), layout="constrained", facecolor="none")
         ax = plot_along_t(named, metric, figure.subplots())
         ax.set_facecolor("none")
+        ax.get_legend().remove()
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     width, height = figure.get_size_inches() * 72
@@ -119,7 +144,7 @@ def _numbers(named: dict, metrics: Sequence[str], ts: list[float]) -> w.Stack:
         lines = []
         for (name, metric), stat in stats.items():
             cells = ", ".join(
-                f"{split} {stat.loc[(split, t), 'mean']:.3f} ± {stat.loc[(split, t), 'std']:.3f}"
+                "{} {:.3f}\u00a0±\u00a0{:.3f}".format(split, *stat.loc[(split, t), ["mean", "std"]])
                 for split in stat.index.unique("split")
             )
             lines.append(f"<li>{escape(' '.join([name, label_of(metric)]).strip())}: {cells}</li>")

@@ -68,7 +68,7 @@ def execute_all(folder: Path, profile: str) -> None:
     if len(todo) < len(chapters()):
         print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
     # One thread a chapter: two processes of small models beat one with two threads.
-    os.environ |= {"OMP_NUM_THREADS": str((os.cpu_count() or 1) // WORKERS), "TQDM_DISABLE": "1"}
+    os.environ["OMP_NUM_THREADS"] = str((os.cpu_count() or 1) // WORKERS)
     # A process that executes one chapter only can tell how much memory its kernel took.
     with ProcessPoolExecutor(WORKERS, max_tasks_per_child=1) as pool:
         jobs = [pool.submit(execute, chapter, *todo[chapter], profile) for chapter in todo]
@@ -86,7 +86,13 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
     raw, done = target.with_suffix(".raw.ipynb"), target.with_suffix(".done.ipynb")
     nbformat.write(jupytext.read(chapter), raw)
     papermill.execute_notebook(
-        raw, done, {"profile": profile}, kernel_name="python3", progress_bar=False, cwd=BOOK
+        raw,
+        done,
+        {"profile": profile},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=BOOK,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     notebook = nbformat.read(done, as_version=4)
     for cell in notebook.cells:

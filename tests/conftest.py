@@ -1,12 +1,7 @@
-import os
-
 import pytest
 import torch
 
-# Before tqdm is imported: a test's stderr is for what went wrong.
-os.environ["TQDM_DISABLE"] = "1"
-
-import mcu_lite as mcu  # noqa: E402
+import mcu_lite as mcu
 
 # Small models gain nothing from more threads, and several test processes share the cores.
 torch.set_num_threads(1)

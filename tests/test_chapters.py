@@ -1,0 +1,80 @@
+"""The chapters as they were executed at the ci profile; `make test` builds them first."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "book").glob("*.md"))
+CHAPTERS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
+APPENDIX = {"index", "tuning"}
+
+
+def executed(chapter):
+    path = ROOT / "_build" / "ci" / "source" / "book" / f"{chapter.stem}.ipynb"
+    if not path.exists():
+        pytest.fail(f"{path} is missing: run `make book PROFILE=ci` first")
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_it_ran_quietly_at_the_profile_it_was_given(chapter):
+    code = [cell for cell in executed(chapter).cells if cell.cell_type == "code"]
+    assert any('profile = "ci"' in cell.source for cell in code)
+    outputs = [output for cell in code for output in cell.outputs]
+    assert all(cell.execution_count for cell in code)
+    assert not [o for o in outputs if o.output_type in ("stream", "error")]
+    assert not [o for o in outputs if "it/s" in str(o.get("data", ""))]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_its_computed_sentences_are_complete(chapter):
+    outputs = [o for cell in executed(chapter).cells for o in cell.get("outputs", [])]
+    texts = [o.data["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {})]
+    assert texts
+    assert not [t for t in texts if re.search(r"\bnan\b|<NA>|\{\w", t)]
+
+
+@pytest.mark.parametrize(
+    "chapter", [c for c in CHAPTERS if c.stem not in APPENDIX], ids=lambda p: p.stem
+)
+def test_it_has_the_sections_of_a_chapter(chapter):
+    text = chapter.read_text()
+    assert "**The question.**" in text
+    for heading in ("What to look for", "What we see", "Against the paper", "Exercises"):
+        assert f"\n## {heading}\n" in text
+    assert "mcu.scrub(" in text or "mcu.picture(" in text
+    labels = re.findall(r":label: (\S+)", text)
+    assert 2 <= len(labels) == len(re.findall(r"\{solution\} (\S+)\n:class: dropdown", text))
+    assert "{cite" in text or chapter.stem == "same-method-two-seeds"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_its_source_holds_no_outputs_and_no_results(chapter):
+    text = chapter.read_text()
+    assert text.startswith("---\njupytext:")
+    prose = re.sub(r"```.*?\n```", "", text, flags=re.S)
+    assert not re.search(r"\d ?(nats|%) (on|against|at) ", prose)
+
+
+@pytest.mark.parametrize(
+    "chapter", [c for c in CHAPTERS if "{solution}" in c.read_text()], ids=lambda p: p.stem
+)
+def test_its_solutions_run_and_its_parameters_can_be_overridden(chapter, tmp_path):
+    notebook = jupytext.read(chapter)
+    solutions = re.findall(r"\{solution\}.*?```python\n(.*?)```", chapter.read_text(), re.S)
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions]
+    notebook.cells.append(nbformat.v4.new_code_cell("assert (profile, forget) == ('ci', 0.2)"))
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    papermill.execute_notebook(
+        tmp_path / "in.ipynb",
+        tmp_path / "out.ipynb",
+        {"profile": "ci", "forget": 0.2},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=chapter.parent,
+    )
