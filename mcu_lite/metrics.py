@@ -18,9 +18,6 @@ from mcu_lite.curves import Path
 from mcu_lite.stacks import Stack, initial_rows
 from mcu_lite.tasks import SPLITS, Task, known
 
-MODELS_AT_ONCE = 16
-"""Chunk of models for evaluation: larger ones fall out of the processor's cache."""
-
 
 @dataclass(frozen=True)
 class Outputs:
@@ -162,8 +159,7 @@ def js_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
 
 
 def _logsumexp(logits: np.ndarray) -> np.ndarray:
-    top = logits.max(-1, keepdims=True)
-    return np.log(np.exp(logits - top).sum(-1)) + top[..., 0]
+    return torch.from_numpy(logits).logsumexp(-1).numpy()
 
 
 def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -236,16 +232,22 @@ def _choose(metrics: Iterable[str] | None, oracle: Stack | None) -> list[Metric]
 def _outputs(
     models: Path | Stack, task: Task, rows: Tensor, b: int, extra: dict[str, Tensor]
 ) -> Outputs:
-    """Logits of T models on the whole pool, which holds every split once, then split."""
-    index = {s: getattr(task, s)[b].numpy() for s in SPLITS}
-    labels = {s: task.labels[b].numpy()[i] for s, i in index.items()}
-    labels |= {"nonmember": labels["test"], "test": task.truth.numpy()[index["test"]]}
-    logits = models.architecture.logits
+    """Logits of T models on every split, in one pass, as views of one array."""
+    index = torch.cat([getattr(task, s)[b] for s in SPLITS])
+    ends = np.cumsum([getattr(task, s).shape[1] for s in SPLITS])
+    labels = _parts(task.labels[b, index].numpy(), ends)
+    labels |= {"nonmember": labels["test"], "test": task.truth[index].numpy()[ends[1] :]}
+    inputs, logits = task.inputs[index], models.architecture.logits
     with torch.no_grad():
-        pool = torch.cat([logits(c, task.inputs, shared=True) for c in rows.split(MODELS_AT_ONCE)])
-        side = {k: logits(r[None], task.inputs, shared=True)[0] for k, r in extra.items()}
-    by_split = {k: {s: v.numpy()[i] for s, i in index.items()} for k, v in side.items()}
-    return Outputs({s: pool.numpy()[:, i] for s, i in index.items()}, labels, **by_split)
+        values = _parts(logits(rows, inputs, shared=True).numpy(), ends)
+        side = {k: logits(r[None], inputs, shared=True)[0].numpy() for k, r in extra.items()}
+    return Outputs(values, labels, **{k: _parts(v, ends) for k, v in side.items()})
+
+
+def _parts(values: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
+    """Cut an array along its examples (axis 0, or 1 of many models) into the splits."""
+    axis = 1 if values.ndim == 3 else 0
+    return dict(zip(SPLITS, np.split(values, ends[:-1], axis)))
 
 
 def _measure(

@@ -18,11 +18,12 @@ from mcu_lite.tasks import SPLITS, known
 COLOURS = {"retain": "#0072B2", "forget": "#D55E00", "test": "#009E73"}
 """Okabe-Ito, distinct for every kind of colour vision; the same split everywhere."""
 STYLES = ("-", "--", ":", "-.")
+WHOLE = "width:100%;display:block"
 INK = "#010203"
 """Drawn by matplotlib in place of black, then replaced by the page's own text colour."""
 PAGE = dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
-) | {"svg.fonttype": "none", "svg.hashsalt": "mcu", "font.family": "sans-serif"}
+) | {"svg.fonttype": "none", "font.family": "sans-serif"}
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
 
@@ -109,7 +110,7 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = 
     ax : matplotlib Axes, optional
     """
     named = by_name(tables)
-    ax = Figure(figsize=(7, 2.6), layout="constrained").subplots() if ax is None else ax
+    ax = Figure(figsize=(5.6, 2.6), layout="constrained").subplots() if ax is None else ax
     for x, table in enumerate(named.values()):
         known("metric", metric, table.metric.unique())
         own = table[(table.metric == metric) & table.value.notna()]
@@ -122,9 +123,10 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = 
             ax.plot([place], [values.mean()], "_", color=COLOURS[split], ms=13, mew=2, label=label)
     ax.set_label(_describe_models(named, metric))
     ax.set_xticks(range(len(named)), list(named))
-    ax.set_title(label_of(metric), fontsize=10)
+    ax.tick_params(axis="x", labelsize=8)
+    ax.set_title(label_of(metric), fontsize=10, loc="left")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=7)
+    ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return ax
 
 
@@ -150,19 +152,28 @@ def _describe_models(named: dict[str, pd.DataFrame], metric: str) -> str:
     return f"{label_of(metric)}, mean over seeds: " + "; ".join(parts)
 
 
+def themed(colour: str) -> str:
+    """Let the page's style sheet replace a colour, say by a lighter one in dark mode."""
+    names = {value: name for name, value in COLOURS.items()}
+    return f"var(--mcu-{names[colour]}, {colour})"
+
+
 def svg(figure: Figure, text: str) -> str:
     """Return a figure as inline SVG in the colours of the page, with a text alternative."""
     buffer = io.StringIO()
     figure.set_facecolor("none")
     for ax in figure.axes:
         ax.set_facecolor("none")
-    with matplotlib.rc_context(PAGE):
+    # Names of clip paths must differ between the figures of a page.
+    with matplotlib.rc_context(PAGE | {"svg.hashsalt": text}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     body = re.search(r"<svg[^>]*>(.*)</svg>", buffer.getvalue(), re.S).group(1)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S).replace(INK, "currentColor")
+    for colour in COLOURS.values():
+        body = re.sub(colour, themed(colour), body, flags=re.I)
     width, height = figure.get_size_inches() * 72
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" style="width:100%;display:block" '
+        f'<svg viewBox="0 0 {width:g} {height:g}" style="{WHOLE}" '
         f'role="img" aria-label="{escape(text)}">{body}</svg>'
     )
 
@@ -170,7 +181,8 @@ def svg(figure: Figure, text: str) -> str:
 def picture(*axes: Axes) -> HTML:
     """Show figures in a page, light or dark; what they show is their text alternative too."""
     cells = (
-        f'<div style="flex:1 1 320px;max-width:{ax.figure.get_figwidth():g}in">'
+        f'<div style="flex:1 1 320px;min-width:min(100%,{ax.figure.get_figwidth() * 55:.0f}px);'
+        f'max-width:{ax.figure.get_figwidth() * 110:.0f}px">'
         f"{svg(ax.figure, ax.get_label())}</div>"
         for ax in axes
     )

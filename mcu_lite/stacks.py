@@ -104,8 +104,10 @@ class Architecture:
         def one(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(self.module, parameters, (x,))
 
-        batched = vmap(one, in_dims=(0, None if shared else 0), randomness="different")
-        return batched(self.named(rows), inputs)
+        if shared:
+            # A large batch keeps the processor busy: batching the models only costs memory.
+            return torch.stack([one(self.named(row), inputs) for row in rows])
+        return vmap(one, randomness="different")(self.named(rows), inputs)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
         """View rows (..., P) by parameter name, each in its shape after the leading one."""

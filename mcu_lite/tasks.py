@@ -65,9 +65,9 @@ class Task:
         n = {split: getattr(self, split).shape[1] for split in SPLITS}
         noise = self.noisy.gather(1, self.train).float().mean()
         return (
-            f"{self.name}: {self.classes} classes, {n['retain']} retain + {n['forget']} forget + "
-            f"{n['test']} test examples, {noise:.0%} of the training labels noisy; "
-            f"forgets {self.forgets}; {len(self)} seeds"
+            f"{self.name}: {self.classes} classes, {len(self)} seeds, forgets {self.forgets}\n"
+            f"{n['retain']} retain + {n['forget']} forget + {n['test']} test examples, "
+            f"{noise:.0%} of the training labels noisy"
         )
 
     @property

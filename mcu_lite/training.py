@@ -91,8 +91,8 @@ def watched() -> bool:
 def _per_row(alive: Tensor, gradient: Tensor, norm: Tensor) -> Tensor:
     """Clip each row to norm 1; a dead row gets 0, since NaN times 0 would spread."""
     shape = (-1,) + (1,) * (gradient.ndim - 1)
-    scale = (1.0 / norm.clamp(min=1.0)).view(shape)
-    return torch.where(alive.view(shape), gradient * scale, 0.0)
+    clipped = gradient * (1.0 / norm.clamp(min=1.0)).view(shape)
+    return clipped if alive.all() else clipped.where(alive.view(shape), 0.0)
 
 
 def cosine(progress: float) -> float:

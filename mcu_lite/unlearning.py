@@ -173,12 +173,15 @@ def unlearning_objective(
     with torch.no_grad():
         original = {s: arch.logits(theta.rows, x) for s, (x, _) in split.items()}
 
-    def examples(rows: Tensor, which: str, place: Tensor) -> Examples:
-        x, y = split[which]
-        row = torch.arange(len(place)).unsqueeze(1)
-        return Examples(
-            arch.logits(rows, x[row, place]), original[which][row, place], y[row, place]
-        )
+    def examples(rows: Tensor, places: list[Tensor]) -> list[Examples]:
+        row = torch.arange(len(rows)).unsqueeze(1)
+        parts = list(zip(("forget", "retain"), places))
+        x = torch.cat([split[s][0][row, place] for s, place in parts], 1)
+        logits = arch.logits(rows, x).split([p.shape[1] for p in places], 1)
+        return [
+            Examples(z, original[s][row, p], split[s][1][row, p])
+            for z, (s, p) in zip(logits, parts)
+        ]
 
     def start(seed: int) -> Callable[[Tensor], Tensor]:
         draw = {
@@ -187,7 +190,7 @@ def unlearning_objective(
         }
 
         def loss(rows: Tensor) -> Tensor:
-            forget, retain = (examples(rows, s, next(draw[s])) for s in ("forget", "retain"))
+            forget, retain = examples(rows, [next(draw[s]) for s in ("forget", "retain")])
             lost, kept = recipe.losses(forget, retain)
             total = 0.0 if lost is None else recipe.forget_weight * lost.mean(1)
             return total if kept is None else total + kept.mean(1)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from html import escape
 
 import ipywidgets as w
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from mcu_lite.plots import COLOURS, Tables, by_name, describe, label_of, plot_along_t, summary
+from mcu_lite.plots import (
+    COLOURS,
+    WHOLE,
+    Tables,
+    by_name,
+    label_of,
+    plot_along_t,
+    summary,
+    svg,
+    themed,
+)
 from mcu_lite.tasks import SPLITS
 
-INK = "#010203"
-"""Drawn by matplotlib in place of black, then replaced by the page's own text colour."""
 DASHES = ("none", "7 3", "2 3", "9 3 2 3")
 """The line styles of `plot_along_t` as SVG knows them."""
 
@@ -80,7 +84,7 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
 def _legend(named: dict, metrics: Sequence[str]) -> w.HTML:
     """Colours of the splits and line styles of the models, once for all panels."""
     drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
-    keys = [(split, COLOURS[split], "none") for split in SPLITS if split in drawn]
+    keys = [(split, themed(COLOURS[split]), "none") for split in SPLITS if split in drawn]
     if len(named) > 1:
         keys += zip(named, ["currentColor"] * len(DASHES), DASHES, strict=False)
     items = [
@@ -94,28 +98,15 @@ def _legend(named: dict, metrics: Sequence[str]) -> w.HTML:
 
 def _panel(named: dict, metric: str, ts: list[float]) -> tuple[w.HTML, list[w.HTML]]:
     """The figure, drawn once, and one light overlay for each t in the same coordinates."""
-    style = {"svg.fonttype": "none", "svg.hashsalt": metric, "font.family": "sans-serif"}
-    style |= dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK)
-    style |= dict.fromkeys(("xtick.color", "ytick.color"), INK)
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(3.7, 2.75), layout="constrained", facecolor="none")
-        ax = plot_along_t(named, metric, figure.subplots())
-        ax.set_facecolor("none")
-        ax.get_legend().remove()
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    width, height = figure.get_size_inches() * 72
+    ax = plot_along_t(named, metric)
+    ax.get_legend().remove()
+    base = svg(ax.figure, ax.get_label())
+    width, height = ax.figure.get_size_inches() * 72
     shared = w.Layout(grid_area="1 / 1 / 2 / 2", margin="0", width="100%")
-    head = f'<svg viewBox="0 0 {width:g} {height:g}" style="width:100%;display:block" '
-    body = re.search(r"<svg[^>]*>(.*)</svg>", buffer.getvalue(), re.S).group(1)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S).replace(INK, "currentColor")
-    named_svg = f'{head}role="img" aria-label="{escape(describe(named, metric))}">{body}</svg>'
     stats = [summary(table, metric)["mean"] for table in named.values()]
-    frames = [
-        w.HTML(f'{head}aria-hidden="true">{_marker(ax, stats, t, height)}</svg>', layout=shared)
-        for t in ts
-    ]
-    return w.HTML(named_svg, layout=shared), frames
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" style="{WHOLE}" aria-hidden="true">'
+    frames = [w.HTML(f"{head}{_marker(ax, stats, t, height)}</svg>", layout=shared) for t in ts]
+    return w.HTML(base, layout=shared), frames
 
 
 def _marker(ax: Axes, stats: list[pd.Series], t: float, height: float) -> str:
@@ -131,22 +122,29 @@ def _marker(ax: Axes, stats: list[pd.Series], t: float, height: float) -> str:
     for line in stats:
         for split in line.index.unique("split"):
             cx, cy = place(line[split, t])
-            marks += f'<circle cx="{cx}" cy="{cy}" r="3.5" fill="{COLOURS[split]}"/>'
+            marks += f'<circle cx="{cx}" cy="{cy}" r="3.5" fill="{themed(COLOURS[split])}"/>'
     return marks
 
 
 def _numbers(named: dict, metrics: Sequence[str], ts: list[float]) -> w.Stack:
-    """The numbers at each t as text, mean and standard deviation over seeds."""
+    """The numbers at each t as a table, mean and standard deviation over seeds."""
     stats = {(n, m): summary(table, m) for n, table in named.items() for m in metrics}
+    drawn = [s for s in SPLITS if any(s in stat.index for stat in stats.values())]
+    head = "".join(f'<th scope="col">{split}</th>' for split in drawn)
     shared = w.Layout(width="100%")
     frames = []
     for t in ts:
-        lines = []
+        lines = ""
         for (name, metric), stat in stats.items():
-            cells = ", ".join(
-                "{} {:.3f}\u00a0±\u00a0{:.3f}".format(split, *stat.loc[(split, t), ["mean", "std"]])
-                for split in stat.index.unique("split")
-            )
-            lines.append(f"<li>{escape(' '.join([name, label_of(metric)]).strip())}: {cells}</li>")
-        frames.append(w.HTML(f"<p>At t = {t:.3g}:</p><ul>{''.join(lines)}</ul>", layout=shared))
+            title = escape(f"{name} {label_of(metric)}".strip())
+            cells = (f"<td>{_cell(stat, split, t)}</td>" for split in drawn)
+            lines += f'<tr><th scope="row">{title}</th>{"".join(cells)}</tr>'
+        rows = f'<tr><th scope="col">at t = {t:.3g}</th>{head}</tr>{lines}'
+        frames.append(w.HTML(f'<table class="mcu-numbers">{rows}</table>', layout=shared))
     return w.Stack(frames, layout=shared)
+
+
+def _cell(stat: pd.DataFrame, split: str, t: float) -> str:
+    if split not in stat.index:
+        return ""
+    return "{:.3f}\u00a0±\u00a0{:.3f}".format(*stat.loc[(split, t), ["mean", "std"]])

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.interpolate import BPoly
 from torch import nn
 
 import mcu_lite as mcu
-from mcu_lite.curves import _blend, bezier_weights, chain_weights
+from mcu_lite.curves import CURVES, _blend, bezier_weights, chain_weights
 
 
 def modules(*seeds, width=8):
@@ -93,12 +95,24 @@ def test_bad_arguments_are_named(arguments, names):
         mcu.connect(*modules(0, 1), **arguments)
 
 
-def test_other_architecture_and_t_outside_are_refused():
-    a, b = modules(0, 1)
+def test_another_architecture_is_refused():
     with pytest.raises(ValueError, match="architecture"):
-        mcu.connect(a, modules(0, width=9)[0], curve="linear")
+        mcu.connect(*modules(0), *modules(0, width=9), curve="linear")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats().filter(lambda t: not 0 <= t <= 1))
+def test_t_outside_is_refused(t):
+    path = mcu.connect(*modules(0, 1), curve="linear")
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        mcu.connect(a, b, curve="linear").model_at(1.2)
+        path.model_at(t)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text().filter(lambda name: name not in CURVES))
+def test_unknown_curves_are_refused_with_a_list_of_the_known(name):
+    with pytest.raises(ValueError, match="'linear', 'bezier', 'chain'"):
+        mcu.connect(*modules(0, 1), curve=name)
 
 
 def test_nan_weights_are_refused():

@@ -122,6 +122,22 @@ def test_bad_task_options_are_named(options, says):
         mcu.load_task(**({"name": "digits"} | options))
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.floats().filter(lambda noise: not 0 <= noise < 1))
+def test_noise_outside_is_refused(noise):
+    with pytest.raises(ValueError, match="noise"):
+        mcu.load_task("digits", seeds=1, noise=noise)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([torch.nan, torch.inf, -torch.inf]), st.integers(0, 1), st.integers(0, 9))
+def test_weights_that_are_no_numbers_are_refused(theta, value, row, place):
+    rows = theta.rows.clone()
+    rows[row, place] = value
+    with pytest.raises(ValueError, match=rf"models \[{row}\]"):
+        theta.with_rows(rows)
+
+
 def test_batch_norm_is_refused():
     with pytest.raises(ValueError, match="running statistics"):
         mcu.Architecture(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))

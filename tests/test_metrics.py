@@ -23,7 +23,7 @@ def test_loss_accuracy_and_membership_against_scikit_learn(path, task):
     value = table[(table.t == 0.4) & (table.seed == 1)].set_index(["metric", "split"]).value
     for split in ("retain", "forget", "test"):
         x, y = (part[1] for part in task.split(split))
-        p = model(x).softmax(-1).detach().double().numpy()
+        p = model(x).detach().double().softmax(-1).numpy()
         assert value["loss", split] == pytest.approx(log_loss(y, p, labels=range(10)), abs=1e-3)
         assert value["accuracy", split] == pytest.approx((p.argmax(-1) == y.numpy()).mean())
     score = []
@@ -57,6 +57,18 @@ def test_derived_measures_on_closed_forms():
     assert m.monotonicity(1 - ts) == pytest.approx(1.0)
     assert m.effective_interval(bump, ts, "higher") == (0.01, 0.99)
     assert np.isnan(m.effective_interval(ts, ts, "higher")).all()
+
+
+def test_measures_summarise_every_curve_of_a_table():
+    ts = np.linspace(0, 1, 101)
+    bump = 4 * ts * (1 - ts)
+    table = losses(bump + ts, -bump, ts)
+    lines = m.measures(table).set_index("split")
+    assert lines.loc["retain", ["start", "middle", "end"]].tolist() == pytest.approx([0, 1.5, 1])
+    assert lines.barrier.to_dict() == pytest.approx({"retain": 1.0, "forget": 0.0})
+    assert lines.dip.to_dict() == pytest.approx({"retain": 0.0, "forget": 1.0})
+    with pytest.raises(ValueError, match="two or more t"):
+        m.measures(table[table.t == 0])
 
 
 def losses(retain, forget, ts):
