@@ -147,4 +147,4 @@ def _numbers(named: dict, metrics: Sequence[str], ts: list[float]) -> w.Stack:
 def _cell(stat: pd.DataFrame, split: str, t: float) -> str:
     if split not in stat.index:
         return ""
-    return "{:.3f}\u00a0±\u00a0{:.3f}".format(*stat.loc[(split, t), ["mean", "std"]])
+    return "{:.3f} ± {:.3f}".format(*stat.loc[(split, t), ["mean", "std"]])

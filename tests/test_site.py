@@ -238,6 +238,9 @@ def test_fits_the_screen(page):
     for widget in widgets(page):
         assert widget.evaluate("e => e.scrollWidth <= e.clientWidth")
         assert widget.locator(".slider").bounding_box()["width"] > 180
+        box = widget.bounding_box()
+        for table in widget.locator("table:visible").all():
+            assert table.bounding_box()["width"] <= box["width"]
 
 
 def test_arrow_keys_move_the_marker(page):
