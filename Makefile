@@ -10,7 +10,7 @@ HTML = _build/$(PROFILE)/_build/html
 # Every kernel would compile every library anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help book test lab serve chapter bench lint format constraints clean
+.PHONY: help book test browser lab serve chapter bench lint format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,9 +31,15 @@ book: $(READY) $(VENDOR) ## execute every chapter at PROFILE and render the book
 	$(BIN)/python scripts/build.py $(PROFILE)
 
 test: export OMP_NUM_THREADS = 1
-test: lint $(VENDOR) ## lint, unit tests, all chapters at the ci profile, their pages in a browser
+test: lint $(VENDOR) browser ## lint, unit tests, all chapters at the ci profile, their pages in a browser
 	$(BIN)/python scripts/build.py ci
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+browser: ## find Chromium, or install it where that is allowed
+	@which $(CHROMIUM) chromium chromium-browser google-chrome 2>/dev/null | grep -q . || \
+	{ test "$$(id -u)" = 0 && which apt-get >/dev/null && \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; } || \
+	echo "Chromium is missing, so the pages will not be opened. Install it, or set CHROMIUM to it."
 
 lab: $(READY) ## open the chapters as notebooks
 	$(BIN)/jupytext-config set-default-viewer
