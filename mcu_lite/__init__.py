@@ -1,6 +1,7 @@
 """Mode connectivity in machine unlearning: paths between models that forgot."""
 
 from mcu_lite.curves import Path, connect
+from mcu_lite.methods import METHODS, method
 from mcu_lite.metrics import METRICS, evaluate, is_connected, measures, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
@@ -8,7 +9,7 @@ from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, load_profile, run
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
 from mcu_lite.training import train
-from mcu_lite.unlearning import METHODS, Objective, method, oracle_objective, unlearn
+from mcu_lite.unlearning import Objective, oracle_objective, unlearn
 from mcu_lite.widgets import scrub
 
 __all__ = [

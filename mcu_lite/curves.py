@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mcu_lite.methods import METHODS
 from mcu_lite.stacks import Architecture, Stack, generators
 from mcu_lite.tasks import Task, known
 from mcu_lite.training import descend
-from mcu_lite.unlearning import METHODS, Objective, retain_objective, unlearning_objective
+from mcu_lite.unlearning import Objective, retain_objective, unlearning_objective
 
 
 def bezier_weights(t: Tensor, points: int) -> Tensor:
@@ -144,7 +145,7 @@ def connect(
         return Path(curve, torch.stack([a.rows, b.rows]), a.architecture, diverged)
 
     objective = _objective(objective, a, b, task)
-    loss, weigh = objective.start(seed), CURVES[curve]
+    loss, weigh = objective.start(seed, steps), CURVES[curve]
     seeds = range(len(a)) if task is None else task.seeds
     rngs = generators("t along the curve", seed, seeds)
     ends = a.rows, b.rows
@@ -213,4 +214,4 @@ def _of_function(function: Callable, architecture: Architecture) -> Objective:
     def loss(rows: Tensor) -> Tensor:
         return torch.stack([one(row) for row in rows])
 
-    return Objective(getattr(function, "__name__", "function"), lambda seed: loss)
+    return Objective(getattr(function, "__name__", "function"), lambda seed, steps: loss)

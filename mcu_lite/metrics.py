@@ -237,7 +237,7 @@ def _outputs(
     ends = np.cumsum([getattr(task, s).shape[1] for s in SPLITS])
     labels = _parts(task.labels[b, index].numpy(), ends)
     labels |= {"nonmember": labels["test"], "test": task.truth[index].numpy()[ends[1] :]}
-    inputs, logits = task.inputs[index], models.architecture.logits
+    inputs, logits = task.inputs[index], models.architecture.evaluating().logits
     with torch.no_grad():
         values = _parts(logits(rows, inputs, shared=True).numpy(), ends)
         side = {k: logits(r[None], inputs, shared=True)[0].numpy() for k, r in extra.items()}

@@ -85,6 +85,10 @@ class Architecture:
                 )
         return module
 
+    def evaluating(self) -> Architecture:
+        """Return the same architecture without dropout, for measurements."""
+        return Architecture(copy.deepcopy(self.module).eval())
+
     def logits(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> Tensor:
         """Outputs of B models at once.
 
@@ -137,6 +141,8 @@ class Stack:
     diverged : Tensor of bool, shape (B,), optional
         Rows whose training left the finite numbers. They hold NaN and are kept
         out of every mean.
+    spread : Tensor, shape (B, 2), optional
+        Smallest and largest weight that a curriculum gave to an example.
 
     Raises
     ------
@@ -150,6 +156,7 @@ class Stack:
     initial: Tensor | None = None
     origin: Stack | None = None
     diverged: Tensor | None = None
+    spread: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.rows.ndim != 2 or self.rows.shape[1] != self.architecture.size:

@@ -5,27 +5,33 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import pickle
-import tempfile
-import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache as remember
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from mcu_lite.cache import cache_folder, load, save
 from mcu_lite.curves import CURVES, connect
+from mcu_lite.methods import METHODS, RECIPE
 from mcu_lite.metrics import METRICS, evaluate
 from mcu_lite.stacks import Stack
 from mcu_lite.tasks import TASKS, Task, known, load_task
 from mcu_lite.training import train
-from mcu_lite.unlearning import METHODS, unlearn
+from mcu_lite.unlearning import unlearn
 
 ROWS_AT_ONCE = 40
 """Models that one fit holds: several conditions with one objective share a stack."""
+ORACLE_SEED = 99
+"""Of the retrained models from which the distances are measured; no endpoint has it."""
+COMPUTING = ("tasks", "models", "stacks", "optimizers", "training", "methods", "curriculum")
+COMPUTING += ("unlearning", "curves", "metrics", "study")
+"""Modules on which results depend: if one of them changes, everything is computed anew."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,18 @@ class Endpoint:
         A name in ``METHODS``, or "original" for θo itself.
     seed : int
         Of the order of the data (and of the initialisation, where the method retrains).
+    curriculum : float
+        λ of SuperLoss, relative to the scale of the losses; 0 for none.
+    order : {1, 2}
+        First-order (AdamW) or second-order (Sophia).
     lr, steps, forget_weight : optional
         In place of the method's own recipe.
     """
 
     method: str = "npo"
     seed: int = 0
+    curriculum: float = 0.0
+    order: int = 1
     lr: float | None = None
     steps: int | None = None
     forget_weight: float | None = None
@@ -91,14 +103,16 @@ class Endpoint:
         known("method", self.method, ["original", *METHODS])
 
     def __str__(self) -> str:
-        own = {k: v for k, v in asdict(self).items() if v is not None and k != "method"}
-        return " ".join([self.method, *(f"{k}={v}" for k, v in own.items())])
+        usual = {"method": self.method, "curriculum": 0.0, "order": 1}
+        own = {k: v for k, v in asdict(self).items() if v not in (None, usual.get(k))}
+        return " ".join([self.method, *(f"{k}={v:g}" for k, v in own.items())])
 
     @property
     def recipe(self) -> dict:
-        """The fields that replace those of the method's own recipe."""
-        own = {k: getattr(self, k) for k in ("lr", "steps", "forget_weight")}
-        return {k: v for k, v in own.items() if v is not None}
+        """What `mcu_lite.unlearn` needs to know beside the method's name."""
+        own = {k: getattr(self, k) for k in RECIPE}
+        switches = {"curriculum": self.curriculum, "order": self.order, "seed": self.seed}
+        return switches | {k: v for k, v in own.items() if v is not None}
 
 
 @dataclass(frozen=True)
@@ -148,6 +162,7 @@ def run(
     setting: Setting | None = None,
     *,
     cache: str | os.PathLike | None = None,
+    executor: Executor | None = None,
 ) -> pd.DataFrame:
     """Measure every condition; what the cache holds is not computed again.
 
@@ -159,6 +174,8 @@ def run(
         Folder for results. By default ``$MCU_LITE_CACHE``, else ``~/.cache/mcu-lite``. Every
         finished step is stored at once, so an interrupted run resumes. A damaged entry is
         computed again, with a warning. Changed code or parameters change the entry's name.
+    executor : concurrent.futures.Executor, optional
+        Where the work is done, by default here. Its workers must share the cache's folder.
 
     Returns
     -------
@@ -174,15 +191,40 @@ def run(
     if not conditions:
         raise ValueError("conditions must hold at least one Condition, got none")
     folder = cache_folder(cache)
-    task = load_task(setting.task, setting.seeds, **setting.options)
     missing = [c for c in conditions if load(folder, _name(setting, c)) is None]
-    for end in dict.fromkeys(end for c in missing for end in (c.a, c.b)):
-        endpoint(end, task, setting, folder)
-    for chunk in _chunks(missing, max(1, ROWS_AT_ONCE // len(task))):
-        _measure(chunk, task, setting, folder)
+    for stage in _stages(missing, setting):
+        work = partial(_finish, setting=setting, folder=folder)
+        list((executor.map if executor else map)(work, stage))
     tables = [load(folder, _name(setting, c)).assign(**c.columns) for c in conditions]
     table = pd.concat(tables, ignore_index=True)
     return table[[*conditions[0].columns, "t", "seed", "split", "metric", "value"]]
+
+
+Job = Endpoint | list[Condition]
+
+
+def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
+    """Jobs that depend on those of earlier stages only: originals, endpoints, curves."""
+    if not missing:
+        return []
+    oracle = Endpoint("retrain", seed=ORACLE_SEED)
+    ends = dict.fromkeys([oracle, *(end for c in missing for end in (c.a, c.b))])
+    # Long ones first, so that no worker is left with one at the end.
+    ends = sorted(ends, key=lambda end: end.method not in ("retrain", "retrain_same"))
+    seeds = setting.seeds if isinstance(setting.seeds, int) else len(setting.seeds)
+    chunks = sorted(_chunks(missing, max(1, ROWS_AT_ONCE // seeds)), key=len, reverse=True)
+    return [[Endpoint("original")], [end for end in ends if end.method != "original"], chunks]
+
+
+def _finish(job: Job, setting: Setting, folder: Path) -> None:
+    """Do a job unless its result is kept; in another process, the task is loaded there."""
+    task = load_task(setting.task, setting.seeds, **setting.options)
+    if isinstance(job, Endpoint):
+        endpoint(job, task, setting, folder)
+    else:
+        todo = [c for c in job if load(folder, _name(setting, c)) is None]
+        if todo:
+            _measure(todo, task, setting, folder)
 
 
 def endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stack:
@@ -193,8 +235,7 @@ def endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stack
         if original:
             stack = train(task, setting.model, epochs=setting.epochs)
         else:
-            recipe = end.recipe | {"seed": end.seed, "epochs": setting.epochs}
-            stack = unlearn(theta, task, end.method, **recipe)
+            stack = unlearn(theta, task, end.method, epochs=setting.epochs, **end.recipe)
         save(folder, name, replace(stack, origin=None))
     return replace(stack, origin=theta)
 
@@ -212,7 +253,7 @@ def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
 def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path) -> None:
     """Fit and measure several conditions as one stack; store each by itself."""
     a, b = ([endpoint(getattr(c, side), task, setting, folder) for c in chunk] for side in "ab")
-    oracle = endpoint(Endpoint("retrain", seed=99), task, setting, folder)
+    oracle = endpoint(Endpoint("retrain", seed=ORACLE_SEED), task, setting, folder)
     fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     for i, condition in enumerate(chunk):
@@ -234,9 +275,7 @@ def _code() -> str:
 
 @remember
 def _package() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    drawing = {"plots.py", "widgets.py", "__init__.py"}
-    return "".join(p.read_text() for p in sources if p.name not in drawing)
+    return "".join((Path(__file__).parent / f"{name}.py").read_text() for name in COMPUTING)
 
 
 @remember
@@ -248,38 +287,3 @@ def _source(entry: object) -> str:
         return repr(own) + inspect.getsource(function)
     except (OSError, TypeError):
         return repr(own) + function.__code__.co_code.hex() + repr(function.__code__.co_consts)
-
-
-def cache_folder(cache: str | os.PathLike | None = None) -> Path:
-    """Return the folder of results, made if it does not exist."""
-    default = os.environ.get("MCU_LITE_CACHE") or Path.home() / ".cache" / "mcu-lite"
-    folder = Path(cache or default)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ValueError(f"cache={str(folder)!r} cannot be written: {error}") from error
-    return folder
-
-
-def save(folder: Path, name: str, value: object) -> None:
-    """Keep `value` under `name`; a reader sees all of it or nothing."""
-    body = pickle.dumps(value)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-        part.write(hashlib.sha256(body).digest() + body)
-    os.replace(part.name, folder / name)
-
-
-def load(folder: Path, name: str) -> object | None:
-    """Return what was saved under `name`; None if nothing was, or if it is damaged."""
-    path = folder / name
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    digest, body = content[:32], content[32:]
-    if hashlib.sha256(body).digest() == digest:
-        return pickle.loads(body)
-    warnings.warn(f"{path} is damaged and will be computed again", stacklevel=3)
-    path.unlink(missing_ok=True)
-    return None

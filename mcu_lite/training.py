@@ -13,9 +13,11 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import trange
 
 from mcu_lite.models import MODELS
+from mcu_lite.optimizers import Sophia
 from mcu_lite.stacks import Stack, architecture_of, generators, initial_rows
 from mcu_lite.tasks import Task, known
 
+CURVATURE_EVERY = 5
 RowLoss = Callable[[Tensor], Tensor]
 
 
@@ -27,10 +29,11 @@ def descend(
     lr: float,
     decay: Callable[[float], float] = lambda progress: 1.0 - progress,
     weight_decay: float = 0.01,
+    curvature: Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
     label: str = "descending",
 ) -> tuple[Tensor, Tensor]:
-    """Minimise one loss per row by AdamW, all rows at once.
+    """Minimise one loss per row, all rows at once.
 
     Parameters
     ----------
@@ -42,6 +45,8 @@ def descend(
     lr : float
         Rate at the start; `decay` maps the progress in [0, 1) to a factor.
     weight_decay : float
+    curvature : function from (B, ...) to (B, ...), optional
+        Estimates the diagonal of the Hessian. With it Sophia descends, without it AdamW.
     seed : int
         Seeds what the modules themselves draw (dropout).
     label : str
@@ -56,13 +61,16 @@ def descend(
 
     Notes
     -----
-    Gradients are clipped to norm 1, row by row. Everything else AdamW does is
+    Gradients are clipped to norm 1, row by row. Everything else an optimizer does is
     element-wise, so one optimizer serves all rows without mixing them.
     """
     if steps < 0 or not lr > 0:
         raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")
     rows = start.detach().clone().requires_grad_()
-    optimizer = torch.optim.AdamW([rows], lr=lr, weight_decay=weight_decay, fused=True)
+    if curvature is None:
+        optimizer = torch.optim.AdamW([rows], lr=lr, weight_decay=weight_decay, fused=True)
+    else:
+        optimizer = Sophia([rows], lr=lr, weight_decay=weight_decay)
     diverged = torch.zeros(len(rows), dtype=torch.bool)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -72,6 +80,8 @@ def descend(
             norm = gradient.flatten(1).norm(dim=1)
             diverged |= ~(value.detach().isfinite() & norm.isfinite())
             rows.grad = _per_row(diverged.logical_not(), gradient, norm)
+            if curvature is not None and step % CURVATURE_EVERY == 0:
+                optimizer.observe([curvature(rows)])
             optimizer.param_groups[0]["lr"] = lr * decay(step / steps)
             optimizer.step()
     rows = rows.detach()

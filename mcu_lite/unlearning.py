@@ -1,141 +1,24 @@
-"""An unlearning method is two per-example losses, kept in one registry."""
+"""How a method is optimised: its objective, and the descent from the original models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, logsigmoid
+from torch.nn.functional import log_softmax
 
-from mcu_lite.stacks import Stack, generators
+from mcu_lite.curriculum import Curriculum
+from mcu_lite.methods import METHODS, RECIPE, Examples, Method
+from mcu_lite.optimizers import gauss_newton_bartlett
+from mcu_lite.stacks import Stack, generators, initial_rows
 from mcu_lite.tasks import Task, known
-from mcu_lite.training import batches, descend, per_example, train
+from mcu_lite.training import RowLoss, batches, descend, per_example, train
 
-
-@dataclass(frozen=True)
-class Examples:
-    """A batch of one split as a method sees it.
-
-    Parameters
-    ----------
-    logits : Tensor, shape (B, n, classes)
-        Of the models that are being changed.
-    original : Tensor, shape (B, n, classes)
-        Of the original models θo on the same examples.
-    labels : Tensor of int64, shape (B, n)
-    """
-
-    logits: Tensor
-    original: Tensor
-    labels: Tensor
-
-    @property
-    def loss(self) -> Tensor:
-        """Cross-entropy in nats, shape (B, n)."""
-        return per_example(self.logits, self.labels)
-
-    @property
-    def log_ratio(self) -> Tensor:
-        """Log p(label) under the changed minus under the original model, shape (B, n)."""
-        return per_example(self.original, self.labels) - self.loss
-
-
-@dataclass(frozen=True)
-class Method:
-    """A registered method: its two losses and the recipe that was tuned for it.
-
-    Parameters
-    ----------
-    name : str
-    losses : function of (forget, retain), both `Examples`
-        Returns the two per-example losses; None for an absent term.
-    forget_weight : float
-        Weight of the forget term; the retain term has weight 1.
-    lr, steps
-        AdamW with linear decay, 32 forget and 64 retain examples a step.
-    begins : {"original", "initial", "fresh"}
-        Where it starts. The last two retrain from scratch on the retain set: from the
-        initialisation of the original model, or from another one.
-    source : str
-    """
-
-    name: str
-    losses: Callable[[Examples, Examples], tuple[Tensor | None, Tensor | None]]
-    forget_weight: float = 1.0
-    lr: float = 1e-3
-    steps: int = 90
-    begins: str = "original"
-    source: str = ""
-    description: str = ""
-
-
-METHODS: dict[str, Method] = {}
-RECIPE = ("lr", "steps", "forget_weight")
-
-
-def method(name: str, **recipe) -> Callable:
-    """Register a function of (forget, retain) as an unlearning method.
-
-    Examples
-    --------
-    >>> @method("hinge", forget_weight=0.1, source="an example")
-    ... def hinge(forget, retain):
-    ...     '''Raise the forget loss up to 2 nats.'''
-    ...     return (2 - forget.loss).relu(), retain.loss
-    >>> METHODS.pop("hinge").forget_weight
-    0.1
-    """
-
-    def register(losses: Callable) -> Callable:
-        summary = (losses.__doc__ or "").strip().split("\n")[0]
-        METHODS[name] = Method(name, losses, description=summary, **recipe)
-        return losses
-
-    return register
-
-
-@method("retrain", begins="fresh", source="the oracle; Bourtoule et al. 2021")
-def retrain(forget: Examples, retain: Examples) -> tuple[None, Tensor]:
-    """Train from another initialisation on the retain set alone."""
-    return None, retain.loss
-
-
-@method("retrain_same", begins="initial", source="the oracle, initialised as the original")
-def retrain_same(forget: Examples, retain: Examples) -> tuple[None, Tensor]:
-    """Train from the original model's own initialisation on the retain set alone."""
-    return None, retain.loss
-
-
-@method("finetune", lr=1.5e-2, steps=90, source="Golatkar et al. 2020")
-def finetune(forget: Examples, retain: Examples) -> tuple[None, Tensor]:
-    """Go on training on the retain set and hope that the rest fades."""
-    return None, retain.loss
-
-
-@method("gradient_ascent", lr=5e-4, steps=15, source="Thudi et al. 2022")
-def gradient_ascent(forget: Examples, retain: Examples) -> tuple[Tensor, None]:
-    """Maximise the forget loss; it knows nothing of the retain set and must stop early."""
-    return -forget.loss, None
-
-
-@method("graddiff", forget_weight=0.1, source="Liu et al. 2022; Kurmanji et al. 2023 (NegGrad+)")
-def graddiff(forget: Examples, retain: Examples, cap: float = 4.0) -> tuple[Tensor, Tensor]:
-    """Maximise the forget loss up to a cap in nats while the retain loss is minimised."""
-    return -forget.loss.clamp(max=cap), retain.loss
-
-
-@method("npo", forget_weight=0.1, source="Zhang et al. 2024, eq. 3, with retain term")
-def npo(forget: Examples, retain: Examples, beta: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Negative preference optimisation with a retain term."""
-    return npo_forget(forget, retain, beta)[0], retain.loss
-
-
-@method("npo_forget", lr=5e-4, steps=15, source="Zhang et al. 2024, eq. 3")
-def npo_forget(forget: Examples, retain: Examples, beta: float = 1.0) -> tuple[Tensor, None]:
-    """Negative preference optimisation on the forget set alone: 2/β · log(1 + ratio^β)."""
-    return -2.0 / beta * logsigmoid(-beta * forget.log_ratio), None
+SPLITS_SEEN = ("forget", "retain")
+INCOMPETENT_SEED = 77_777
 
 
 @dataclass(frozen=True)
@@ -145,16 +28,27 @@ class Objective:
     Parameters
     ----------
     name : str
-    start : function of a seed
-        Returns a function from rows (B, P) to losses (B,), with its own stream of batches.
+    start : function of (seed, steps)
+        Returns a function from rows (B, P) to losses (B,), with its own stream of batches;
+        `steps` is how often it will be called, for what changes on the way.
+    logits : function of seed, optional
+        Returns a function from rows to the logits (B, n, classes) of a batch, from which
+        second-order methods estimate the curvature.
     """
 
     name: str
-    start: Callable[[int], Callable[[Tensor], Tensor]]
+    start: Callable[[int, int], RowLoss]
+    logits: Callable[[int], Callable[[Tensor], Tensor]] | None = None
 
 
 def unlearning_objective(
-    method: str | Method, theta: Stack, task: Task, forget_size: int = 32, retain_size: int = 64
+    method: str | Method,
+    theta: Stack,
+    task: Task,
+    *,
+    curriculum: Curriculum | None = None,
+    forget_size: int = 32,
+    retain_size: int = 64,
 ) -> Objective:
     """Build the weighted forget and retain terms of a method, from 32 + 64 examples a step.
 
@@ -165,45 +59,128 @@ def unlearning_objective(
     theta : Stack
         The original models θo.
     task : Task
+    curriculum : Curriculum, optional
+        Weights the losses of both terms, example by example.
     """
     recipe = METHODS[known("method", method, METHODS)] if isinstance(method, str) else method
     check_rows(theta, task)
-    arch = theta.architecture
-    split = {s: task.split(s) for s in ("forget", "retain")}
-    with torch.no_grad():
-        original = {s: arch.logits(theta.rows, x) for s, (x, _) in split.items()}
+    known_of = {s: _known(theta, task, s) for s in SPLITS_SEEN}
+    mask = salient(theta, task, recipe.saliency)
 
-    def examples(rows: Tensor, places: list[Tensor]) -> list[Examples]:
+    def placed(seed: int) -> Callable[[], list[Tensor]]:
+        sizes = zip(SPLITS_SEEN, (forget_size, retain_size))
+        rngs = {s: generators(f"{s} order", seed, task.seeds) for s in SPLITS_SEEN}
+        draw = [batches(getattr(task, s), size, rngs[s]) for s, size in sizes]
+        return lambda: [next(d) for d in draw]
+
+    def forward(rows: Tensor, places: list[Tensor]) -> Tensor:
+        rows = rows if mask is None else torch.where(mask, rows, theta.rows)
         row = torch.arange(len(rows)).unsqueeze(1)
-        parts = list(zip(("forget", "retain"), places))
-        x = torch.cat([split[s][0][row, place] for s, place in parts], 1)
-        logits = arch.logits(rows, x).split([p.shape[1] for p in places], 1)
-        return [
-            Examples(z, original[s][row, p], split[s][1][row, p])
-            for z, (s, p) in zip(logits, parts)
-        ]
+        x = [known_of[s]["inputs"][row, place] for s, place in zip(SPLITS_SEEN, places)]
+        return theta.architecture.logits(rows, torch.cat(x, 1))
 
-    def start(seed: int) -> Callable[[Tensor], Tensor]:
-        draw = {
-            s: batches(getattr(task, s), size, generators(f"{s} order", seed, task.seeds))
-            for s, size in (("forget", forget_size), ("retain", retain_size))
-        }
+    def start(seed: int, steps: int) -> RowLoss:
+        draw, clock = placed(seed), count()
 
         def loss(rows: Tensor) -> Tensor:
-            forget, retain = examples(rows, [next(draw[s]) for s in ("forget", "retain")])
-            lost, kept = recipe.losses(forget, retain)
-            total = 0.0 if lost is None else recipe.forget_weight * lost.mean(1)
-            return total if kept is None else total + kept.mean(1)
+            places, progress = draw(), next(clock)
+            parts = forward(rows, places).split([p.shape[1] for p in places], 1)
+            forget, retain = (
+                _examples(known_of[s], place, logits)
+                for s, place, logits in zip(SPLITS_SEEN, places, parts)
+            )
+            return _total(recipe, *recipe.losses(forget, retain), rows, progress, steps, curriculum)
 
         return loss
 
-    return Objective(recipe.name, start)
+    def logits(seed: int) -> Callable[[Tensor], Tensor]:
+        draw = placed(seed)
+        return lambda rows: forward(rows, draw())
+
+    return Objective(recipe.name, start, logits)
 
 
-def retain_objective(theta: Stack, task: Task) -> Objective:
+def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor]:
+    """Everything about a split that stays the same while a method runs, each (B, n, ...)."""
+    inputs, labels = task.split(split)
+    arch = theta.architecture
+    fresh = initial_rows(arch.fresh, INCOMPETENT_SEED, task.seeds)
+    rngs = generators(f"wrong labels of {split}", 0, task.seeds)
+    shift = [torch.randint(1, task.classes, labels.shape[1:], generator=g) for g in rngs]
+    with torch.no_grad():
+        original, incompetent = (arch.logits(rows, inputs) for rows in (theta.rows, fresh))
+    wrong = (labels + torch.stack(shift)) % task.classes
+    fixed = {"original": original, "incompetent": incompetent, "labels": labels, "wrong": wrong}
+    return {"inputs": inputs, **fixed}
+
+
+def _examples(known_of: dict[str, Tensor], place: Tensor, logits: Tensor) -> Examples:
+    row = torch.arange(len(place)).unsqueeze(1)
+    return Examples(logits, **{k: v[row, place] for k, v in known_of.items() if k != "inputs"})
+
+
+def _total(
+    recipe: Method,
+    lost: Tensor | None,
+    kept: Tensor | None,
+    rows: Tensor,
+    step: int,
+    steps: int,
+    curriculum: Curriculum | None,
+) -> Tensor:
+    """Sum of the terms that enter at this step, shape (B,)."""
+    if step % recipe.forget_every or step >= recipe.forget_until * steps:
+        lost = None
+    total = torch.zeros(len(rows))
+    for weight, name, term in ((recipe.forget_weight, "forget", lost), (1.0, "retain", kept)):
+        if term is not None:
+            weighted = term if curriculum is None else curriculum.weights(term, name) * term
+            total = total + weight * weighted.mean(1)
+    if recipe.l1:
+        total = total + recipe.l1 * (1 - step / steps) * rows.abs().sum(1)
+    return total
+
+
+def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
+    """Mask of the weights with the largest gradient of the whole forget loss (SalUn).
+
+    Parameters
+    ----------
+    share : float in (0, 1]
+
+    Returns
+    -------
+    Tensor of bool, shape (B, P)
+        None if all weights are meant.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"saliency must lie in (0, 1], got {share}")
+    if share == 1:
+        return None
+    inputs, labels = task.split("forget")
+    rows = theta.rows.detach().clone().requires_grad_()
+    loss = per_example(theta.architecture.logits(rows, inputs), labels).mean(1)
+    (gradient,) = torch.autograd.grad(loss.sum(), rows)
+    top = gradient.abs().topk(round(share * rows.shape[1]), dim=1).indices
+    return torch.zeros_like(rows, dtype=torch.bool).scatter(1, top, True)
+
+
+def retain_objective(theta: Stack, task: Task, size: int = 96) -> Objective:
     """Build the retain loss alone, which says nothing about forgetting."""
-    objective = unlearning_objective("finetune", theta, task)
-    return Objective("retain", objective.start)
+    check_rows(theta, task)
+    inputs, labels = task.split("retain")
+
+    def start(seed: int, steps: int) -> RowLoss:
+        draw = batches(task.retain, size, generators("retain order", seed, task.seeds))
+
+        def loss(rows: Tensor) -> Tensor:
+            place, row = next(draw), torch.arange(len(rows)).unsqueeze(1)
+            logits = theta.architecture.logits(rows, inputs[row, place])
+            return per_example(logits, labels[row, place]).mean(1)
+
+        return loss
+
+    return Objective("retain", start)
 
 
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
@@ -213,7 +190,7 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     with torch.no_grad():
         target = log_softmax(oracle.architecture.logits(oracle.rows, inputs), -1)
 
-    def start(seed: int) -> Callable[[Tensor], Tensor]:
+    def start(seed: int, steps: int) -> RowLoss:
         draw = batches(task.train, size, generators("oracle order", seed, task.seeds))
 
         def loss(rows: Tensor) -> Tensor:
@@ -229,7 +206,15 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
 
 
 def unlearn(
-    theta: Stack, task: Task, method: str, *, seed: int = 0, epochs: int = 100, **recipe: float
+    theta: Stack,
+    task: Task,
+    method: str,
+    *,
+    seed: int = 0,
+    curriculum: float = 0.0,
+    order: int = 1,
+    epochs: int = 100,
+    **recipe: float,
 ) -> Stack:
     """Unlearn the forget set of each split, all rows at once.
 
@@ -242,41 +227,72 @@ def unlearn(
         A name in ``METHODS``.
     seed : int
         Fixes the order of the data, and the initialisation where the method retrains.
+    curriculum : float
+        SuperLoss with this λ, relative to the scale of the losses; 0 for none, True for 1.
+    order : {1, 2}
+        AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps.
     epochs : int
-        Of the methods that retrain.
+        Of the methods that retrain, to which curriculum and order do not apply.
     **recipe
         ``lr``, ``steps`` or ``forget_weight``, in place of the method's own.
 
     Returns
     -------
     Stack
-        Its ``origin`` is `theta`.
+        Its ``origin`` is `theta`; its ``spread`` the weights that the curriculum gave.
 
     Raises
     ------
     ValueError
-        For an unknown method or part of a recipe, a stack of another size than the task, or
-        ``retrain_same`` of models whose initialisation is not known.
+        For an unknown method, order or part of a recipe, a stack of another size than the task,
+        a switch on a method that retrains, or ``retrain_same`` of models whose initialisation is
+        not known.
     """
     chosen = METHODS[known("method", method, METHODS)]
     for part in recipe:
         known("part of the recipe", part, RECIPE)
+    known("order", order, (1, 2))
     chosen = replace(chosen, **recipe)
     check_rows(theta, task)
-    if chosen.begins == "original":
-        objective = unlearning_objective(chosen, theta, task)
-        rows, diverged = descend(
-            theta.rows,
-            objective.start(seed),
-            steps=chosen.steps,
-            lr=chosen.lr,
-            seed=seed,
-            label=f"unlearning by {method}",
-        )
-        result = Stack(theta.architecture, rows, diverged=diverged)
-    else:
+    if chosen.begins != "original":
+        if curriculum or order == 2:
+            raise ValueError(f"curriculum and order do not apply to {method!r}, which retrains")
         result = _retrain(theta, task, chosen, seed, epochs)
+    else:
+        result = _descend_from(theta, task, chosen, seed, curriculum, order)
     return result.with_rows(result.rows, label=method, origin=theta)
+
+
+def _descend_from(
+    theta: Stack, task: Task, recipe: Method, seed: int, lam: float, order: int
+) -> Stack:
+    curriculum = Curriculum(float(lam)) if lam else None
+    objective = unlearning_objective(recipe, theta, task, curriculum=curriculum)
+    rows, diverged = descend(
+        theta.rows,
+        objective.start(seed, recipe.steps),
+        steps=recipe.steps,
+        lr=recipe.lr,
+        curvature=_curvature(objective, seed) if order == 2 else None,
+        seed=seed,
+        label=f"unlearning by {recipe.name}",
+    )
+    mask = salient(theta, task, recipe.saliency)
+    if mask is not None:
+        rows = torch.where(mask | diverged.unsqueeze(1), rows, theta.rows)
+    spread = curriculum.spread if curriculum else None
+    return Stack(theta.architecture, rows, diverged=diverged, spread=spread)
+
+
+def _curvature(objective: Objective, seed: int) -> Callable[[Tensor], Tensor]:
+    """Estimate of the Hessian's diagonal on batches and sampled labels of its own."""
+    logits = objective.logits(seed + 1_000)
+    sampled = torch.Generator().manual_seed(seed)
+
+    def estimate(rows: Tensor) -> Tensor:
+        return gauss_newton_bartlett(logits(rows), rows, sampled)
+
+    return estimate
 
 
 def _retrain(theta: Stack, task: Task, recipe: Method, seed: int, epochs: int) -> Stack:

@@ -84,6 +84,20 @@ def test_a_diverged_model_is_missing_from_the_table(task, theta):
     assert "1 diverged" in stack.report()
 
 
+def test_dropout_is_drawn_in_training_and_switched_off_in_measurements(task):
+    def build():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 10))
+
+    stack, again = (mcu.train(task, build, epochs=1) for _ in range(2))
+    assert torch.equal(stack.rows, again.rows)
+    one, two = (mcu.evaluate(stack, task, metrics=["loss"]).value for _ in range(2))
+    assert one.equals(two)
+    module = stack.module(0).eval()
+    x, y = (part[0] for part in task.split("test"))
+    expected = cross_entropy(module(x), y).item()
+    assert one[2] == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_task_is_what_it_says(task):
     assert "20% of the training labels noisy" in repr(task)
     assert task.forget.shape == (2, 60) and task.retain.shape == (2, 540)

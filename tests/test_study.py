@@ -2,13 +2,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pandas as pd
 import pytest
 
 import mcu_lite as mcu
-from mcu_lite import study
+from mcu_lite import cache, study
 
 SETTING = mcu.Setting(seeds=2, ts=3, epochs=2)
 CONDITIONS = [
@@ -19,8 +22,8 @@ CONDITIONS = [
 RUN = "import sys; sys.path.insert(0, 'tests'); import test_study as t; t.everything(sys.argv[1])"
 
 
-def everything(cache):
-    return mcu.run(CONDITIONS, SETTING, cache=cache)
+def everything(folder):
+    return mcu.run(CONDITIONS, SETTING, cache=folder)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +94,10 @@ def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
 
 
 def test_an_empty_entry_is_noticed(tmp_path):
-    study.save(tmp_path, "one", 1)
+    cache.save(tmp_path, "one", 1)
     (tmp_path / "one").write_bytes(b"")
     with pytest.warns(UserWarning, match="damaged"):
-        assert study.load(tmp_path, "one") is None
+        assert cache.load(tmp_path, "one") is None
 
 
 def test_changed_parameters_or_code_have_another_name():
@@ -124,6 +127,34 @@ def test_changed_parameters_or_code_have_another_name():
     assert len(names) == 7
 
 
+def test_an_executor_gives_the_same_table(finished, tmp_path):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        table = mcu.run(CONDITIONS, SETTING, cache=tmp_path, executor=pool)
+    pd.testing.assert_frame_equal(table, finished[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_cluster_loses_a_worker_and_nothing_else(finished, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        victim = next(iter(cluster.workers.values()))
+        killer = threading.Thread(target=kill_midway, args=(tmp_path, victim.pid))
+        killer.start()
+        table = mcu.run(CONDITIONS, SETTING, cache=tmp_path, executor=client.get_executor())
+        killer.join()
+    pd.testing.assert_frame_equal(table, finished[1], rtol=1e-4, atol=1e-4)
+    kept = dict(line.split() for line in (tmp_path / "kept").read_text().splitlines())
+    assert kept and all(entries(tmp_path)[name] == int(when) for name, when in kept.items())
+
+
+def kill_midway(folder, pid):
+    """Kill a worker once three results are kept; write down which, and when they were written."""
+    while len(kept := entries(folder)) < 3:
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    (folder / "kept").write_text("".join(f"{name} {when}\n" for name, when in kept.items()))
+
+
 def test_the_original_can_be_an_end(tmp_path):
     line = mcu.Condition("original", mcu.Endpoint("original"), mcu.Endpoint("npo"), "linear")
     table = mcu.run([line], SETTING, cache=tmp_path)
@@ -135,7 +166,7 @@ def test_the_original_can_be_an_end(tmp_path):
 
 def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("MCU_LITE_CACHE", str(tmp_path / "here"))
-    assert study.cache_folder() == tmp_path / "here"
+    assert cache.cache_folder() == tmp_path / "here"
 
 
 def test_bad_input_is_named(tmp_path):
@@ -153,4 +184,4 @@ def test_bad_input_is_named(tmp_path):
     if os.geteuid() != 0:
         tmp_path.chmod(0o500)
         with pytest.raises(ValueError, match="cannot be written"):
-            study.cache_folder(tmp_path)
+            cache.cache_folder(tmp_path)

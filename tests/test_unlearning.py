@@ -4,51 +4,154 @@ import pytest
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.unlearning import METHODS, Examples, oracle_objective
+from mcu_lite.methods import METHODS, Examples
+from mcu_lite.unlearning import _known, _total, oracle_objective, salient
 
 
 def nll(logits, label):
     return math.log(sum(math.exp(v) for v in logits)) - logits[label]
 
 
-def scalar(name, logits, original, label):
+def log_p(logits):
+    return [v - math.log(sum(math.exp(u) for u in logits)) for v in logits]
+
+
+def kl(p, q):
+    return sum(math.exp(a) * (a - b) for a, b in zip(log_p(p), log_p(q), strict=True))
+
+
+def without_label(logits, original, label):
+    """KL from the original's distribution over the other classes."""
+    others = [c for c in range(len(original)) if c != label]
+    teacher, student = log_p([original[c] for c in others]), log_p(logits)
+    return sum(math.exp(a) * (a - student[c]) for a, c in zip(teacher, others, strict=True))
+
+
+def forget_loss(name, logits, original, incompetent, label, wrong):
     """The forget loss of one example, written without tensors."""
     lost, before = nll(logits, label), nll(original, label)
-    if name == "gradient_ascent":
-        return -lost
-    if name == "graddiff":
-        return -min(lost, 4.0)
-    ratio = math.exp(before - lost)
-    return 2.0 * math.log(1.0 + ratio)
+    if name in ("npo", "npo_forget"):
+        return 2.0 * math.log(1.0 + math.exp(before - lost))
+    return {
+        "gradient_ascent": lambda: -lost,
+        "graddiff": lambda: -min(lost, 4.0),
+        "simnpo": lambda: 2.0 * math.log(1.0 + math.exp(-lost)),
+        "random_labels": lambda: nll(logits, wrong),
+        "salun": lambda: nll(logits, wrong),
+        "bad_teacher": lambda: kl(incompetent, logits),
+        "scrub": lambda: -min(kl(original, logits), 4.0),
+        "delete": lambda: without_label(logits, original, label),
+    }[name]()
 
 
-@pytest.mark.parametrize("name", ["gradient_ascent", "graddiff", "npo", "npo_forget"])
-def test_forget_losses_against_a_scalar_loop(name):
-    generator = torch.Generator().manual_seed(0)
-    logits, original = (3 * torch.randn(2, 7, 4, generator=generator) for _ in range(2))
-    labels = torch.randint(4, (2, 7), generator=generator)
-    batch = Examples(logits, original, labels)
-    forget, retain = METHODS[name].losses(batch, batch)
-    expected = [
-        [
-            scalar(name, logits[b, i].tolist(), original[b, i].tolist(), labels[b, i])
-            for i in range(7)
-        ]
-        for b in range(2)
-    ]
-    torch.testing.assert_close(forget, torch.tensor(expected), rtol=1e-4, atol=1e-5)
-    if retain is not None:
-        kept = [[nll(logits[b, i].tolist(), labels[b, i]) for i in range(7)] for b in range(2)]
-        torch.testing.assert_close(retain, torch.tensor(kept), rtol=1e-4, atol=1e-5)
+def retain_loss(name, logits, original, label):
+    kept = nll(logits, label)
+    if name == "bad_teacher":
+        return kl(original, logits)
+    return kept + kl(original, logits) if name == "scrub" else kept
 
 
-@pytest.mark.parametrize("name", ["retrain", "retrain_same", "finetune"])
+def batch(seed, rows=2, n=7, classes=4):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(3, rows, n, classes, generator=generator)
+    labels = torch.randint(classes, (rows, n), generator=generator)
+    shift = torch.randint(1, classes, (rows, n), generator=generator)
+    return Examples(*logits, labels, (labels + shift) % classes)
+
+
+FORGETS = [name for name, m in METHODS.items() if m.terms[0] != "none"]
+ALONE = {"gradient_ascent", "npo_forget", "delete"}
+
+
+@pytest.mark.parametrize("name", FORGETS)
+def test_losses_against_a_scalar_loop(name):
+    examples = batch(0)
+    forget, retain = METHODS[name].losses(examples, examples)
+    parts = [examples.logits, examples.original, examples.incompetent]
+    for b in range(2):
+        for i in range(7):
+            logits, original, incompetent = (part[b, i].tolist() for part in parts)
+            label, wrong = int(examples.labels[b, i]), int(examples.wrong[b, i])
+            expected = forget_loss(name, logits, original, incompetent, label, wrong)
+            assert float(forget[b, i]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            if name not in ALONE:
+                kept = retain_loss(name, logits, original, label)
+                assert float(retain[b, i]) == pytest.approx(kept, rel=1e-4, abs=1e-5)
+    assert (retain is None) == (name in ALONE)
+
+
+@pytest.mark.parametrize("name", ["retrain", "retrain_same", "finetune", "l1_sparse"])
 def test_methods_without_forget_term(name):
-    logits = torch.zeros(1, 3, 4)
-    batch = Examples(logits, logits, torch.zeros(1, 3, dtype=torch.long))
-    forget, retain = METHODS[name].losses(batch, batch)
+    examples = batch(1)
+    forget, retain = METHODS[name].losses(examples, examples)
     assert forget is None
-    torch.testing.assert_close(retain, torch.full((1, 3), math.log(4)))
+    kept = [
+        [nll(examples.logits[b, i].tolist(), examples.labels[b, i]) for i in range(7)]
+        for b in (0, 1)
+    ]
+    torch.testing.assert_close(retain, torch.tensor(kept), rtol=1e-4, atol=1e-5)
+
+
+def test_saliency_is_the_whole_forget_gradient(theta, task):
+    """Autograd on an ordinary module, in one batch, and a sort."""
+    mask = salient(theta, task, 0.5)
+    for b in range(len(task)):
+        module = theta.module(b)
+        x, y = (part[b] for part in task.split("forget"))
+        torch.nn.functional.cross_entropy(module(x), y).backward()
+        gradient = torch.cat([p.grad.flatten().abs() for p in module.parameters()])
+        half = gradient.sort().values[len(gradient) // 2]
+        assert mask[b].float().mean() == pytest.approx(0.5, abs=1e-3)
+        assert gradient[mask[b]].min() >= half * 0.999 and gradient[~mask[b]].max() <= half * 1.001
+
+
+def test_salun_leaves_the_other_weights_alone(theta, task):
+    changed = mcu.unlearn(theta, task, "salun").rows != theta.rows
+    mask = salient(theta, task, 0.5)
+    assert not changed[~mask].any()
+    assert changed[mask].float().mean() > 0.99
+
+
+def test_wrong_labels_are_wrong_and_drawn_per_seed(theta, task):
+    fixed = _known(theta, task, "forget")
+    assert (fixed["wrong"] != fixed["labels"]).all()
+    again = _known(theta, task, "forget")
+    assert torch.equal(fixed["wrong"], again["wrong"])
+    shift = (fixed["wrong"] - fixed["labels"]) % 10
+    assert not torch.equal(shift[0], shift[1])
+
+
+def test_scrubs_forget_term_comes_by_turns_and_ends_early():
+    recipe, ten = METHODS["scrub"], torch.full((1, 4), 10.0)
+    enters = [
+        bool(_total(recipe, ten, 0 * ten, torch.zeros(1, 3), step, 10, None) > 0)
+        for step in range(10)
+    ]
+    assert enters == [True, False, True, False, True, False, False, False, False, False]
+
+
+def test_the_l1_penalty_decays_to_nothing():
+    rows, zero = torch.tensor([[1.0, -3.0]]), torch.zeros(1, 4)
+    recipe = METHODS["l1_sparse"]
+    paid = [float(_total(recipe, None, zero, rows, step, 4, None)) for step in range(4)]
+    assert paid == pytest.approx([recipe.l1 * 4 * (1 - step / 4) for step in range(4)])
+
+
+@pytest.mark.parametrize("name", ["npo", "finetune", "gradient_ascent"])
+def test_a_curriculum_changes_the_result_and_reports_its_weights(name, theta, task):
+    plain, weighted = (mcu.unlearn(theta, task, name, curriculum=c) for c in (0, True))
+    assert not torch.equal(plain.rows, weighted.rows)
+    assert plain.spread is None
+    assert (weighted.spread[:, 0] < 1).all() and (weighted.spread[:, 1] > 1).all()
+
+
+def test_the_second_order_descends_and_is_deterministic(theta, task):
+    one, two = (mcu.unlearn(theta, task, "npo", order=2) for _ in range(2))
+    assert torch.equal(one.rows, two.rows)
+    assert not torch.equal(one.rows, mcu.unlearn(theta, task, "npo").rows)
+    table = mcu.evaluate(one, task, metrics=["loss"]).query("split == 'forget'")
+    before = mcu.evaluate(theta, task, metrics=["loss"]).query("split == 'forget'")
+    assert table.value.mean() > before.value.mean()
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -79,13 +182,19 @@ def test_a_new_method_is_one_function(theta, task):
 
 
 def test_the_oracle_itself_has_no_distance_to_it(oracle, task):
-    value = oracle_objective(oracle, task).start(0)(oracle.rows)
+    value = oracle_objective(oracle, task).start(0, 1)(oracle.rows)
     torch.testing.assert_close(value, torch.zeros(2), atol=1e-5, rtol=0)
 
 
 def test_bad_input_is_named(theta, task):
     with pytest.raises(ValueError, match="'npo'"):
         mcu.unlearn(theta, task, "wish")
+    with pytest.raises(ValueError, match="'lr', 'steps', 'forget_weight'"):
+        mcu.unlearn(theta, task, "npo", speed=3)
+    with pytest.raises(ValueError, match="order"):
+        mcu.unlearn(theta, task, "npo", order=3)
+    with pytest.raises(ValueError, match="retrains"):
+        mcu.unlearn(theta, task, "retrain", curriculum=True)
     with pytest.raises(ValueError, match="3 splits"):
         mcu.unlearn(theta, mcu.load_task("digits", seeds=3), "npo")
     with pytest.raises(ValueError, match="initialisation"):

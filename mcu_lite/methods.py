@@ -1,0 +1,240 @@
+"""An unlearning method is two per-example losses, kept in one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
+
+from mcu_lite.training import per_example
+
+Losses = tuple[Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A batch of one split as a method sees it.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, n, classes)
+        Of the models that are being changed.
+    original, incompetent : Tensor, shape (B, n, classes)
+        Of the original models θo, and of freshly initialised ones, on the same examples.
+    labels, wrong : Tensor of int64, shape (B, n)
+        As observed; and another class, drawn once for each example and seed.
+    """
+
+    logits: Tensor
+    original: Tensor
+    incompetent: Tensor
+    labels: Tensor
+    wrong: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """Cross-entropy in nats, shape (B, n)."""
+        return per_example(self.logits, self.labels)
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """Log p(label) under the changed minus under the original model, shape (B, n)."""
+        return per_example(self.original, self.labels) - self.loss
+
+    def kl_from(self, teacher: Tensor) -> Tensor:
+        """KL(teacher ‖ model) in nats of two sets of logits, shape (B, n)."""
+        wanted, given = log_softmax(teacher, -1), log_softmax(self.logits, -1)
+        return (wanted.exp() * (wanted - given)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: its two losses and the recipe that was tuned for it.
+
+    Parameters
+    ----------
+    name : str
+    losses : function of (forget, retain), both `Examples`
+        Returns the two per-example losses; None for an absent term.
+    terms : tuple of two str
+        The forget and the retain term in words, for tables.
+    source : str
+    forget_weight : float
+        Weight of the forget term; the retain term has weight 1.
+    lr, steps
+        AdamW with linear decay, 32 forget and 64 retain examples a step.
+    begins : {"original", "initial", "fresh"}
+        Where it starts. The last two retrain from scratch on the retain set: from the
+        initialisation of the original model, or from another one.
+    saliency : float in (0, 1]
+        Share of the weights that may change: those with the largest gradient of the forget loss.
+    forget_every, forget_until
+        The forget term enters every so many steps, and only in this first share of them.
+    l1 : float
+        Weight of the penalty on the sum of absolute weights; it decays linearly to 0.
+    """
+
+    name: str
+    losses: Callable[[Examples, Examples], Losses]
+    terms: tuple[str, str] = ("", "")
+    source: str = ""
+    forget_weight: float = 1.0
+    lr: float = 1e-3
+    steps: int = 90
+    begins: str = "original"
+    saliency: float = 1.0
+    forget_every: int = 1
+    forget_until: float = 1.0
+    l1: float = 0.0
+    description: str = ""
+
+
+METHODS: dict[str, Method] = {}
+RECIPE = ("lr", "steps", "forget_weight")
+
+
+def method(name: str, terms: tuple[str, str] = ("", ""), source: str = "", **recipe) -> Callable:
+    """Register a function of (forget, retain) as an unlearning method.
+
+    Examples
+    --------
+    >>> @method("hinge", ("raise the loss to 2 nats", "cross-entropy"), forget_weight=0.1)
+    ... def hinge(forget, retain):
+    ...     '''Raise the forget loss up to 2 nats.'''
+    ...     return (2 - forget.loss).relu(), retain.loss
+    >>> METHODS.pop("hinge").forget_weight
+    0.1
+    """
+
+    def register(losses: Callable) -> Callable:
+        summary = (losses.__doc__ or "").strip().split("\n")[0]
+        METHODS[name] = Method(name, losses, terms, source, description=summary, **recipe)
+        return losses
+
+    return register
+
+
+CE = "cross-entropy"
+ABSENT = "none"
+
+
+@method("retrain", (ABSENT, CE), "the oracle; Bourtoule et al. 2021", begins="fresh")
+def retrain(forget: Examples, retain: Examples) -> Losses:
+    """Train from another initialisation on the retain set alone."""
+    return None, retain.loss
+
+
+@method("retrain_same", (ABSENT, CE), "the oracle, initialised as the original", begins="initial")
+def retrain_same(forget: Examples, retain: Examples) -> Losses:
+    """Train from the original model's own initialisation on the retain set alone."""
+    return None, retain.loss
+
+
+@method("finetune", (ABSENT, CE), "Golatkar et al. 2020", lr=1.5e-2)
+def finetune(forget: Examples, retain: Examples) -> Losses:
+    """Go on training on the retain set and hope that the rest fades."""
+    return None, retain.loss
+
+
+@method("gradient_ascent", ("−" + CE, ABSENT), "Thudi et al. 2022", lr=5e-4, steps=15)
+def gradient_ascent(forget: Examples, retain: Examples) -> Losses:
+    """Maximise the forget loss; it knows nothing of the retain set and must stop early."""
+    return -forget.loss, None
+
+
+@method(
+    "graddiff",
+    ("−min(cross-entropy, 4)", CE),
+    "Liu et al. 2022; NegGrad+ of Kurmanji et al. 2023",
+    forget_weight=0.1,
+)
+def graddiff(forget: Examples, retain: Examples, cap: float = 4.0) -> Losses:
+    """Maximise the forget loss up to a cap in nats while the retain loss is minimised."""
+    return -forget.loss.clamp(max=cap), retain.loss
+
+
+@method("npo", ("2/β · log(1 + (p/p₀)^β)", CE), "Zhang et al. 2024", forget_weight=0.1)
+def npo(forget: Examples, retain: Examples, beta: float = 1.0) -> Losses:
+    """Negative preference optimisation: lower p(label) relative to the original, p₀."""
+    return npo_forget(forget, retain, beta)[0], retain.loss
+
+
+@method("npo_forget", ("2/β · log(1 + (p/p₀)^β)", ABSENT), "Zhang et al. 2024", lr=5e-4, steps=15)
+def npo_forget(forget: Examples, retain: Examples, beta: float = 1.0) -> Losses:
+    """Negative preference optimisation on the forget set alone."""
+    return -2.0 / beta * logsigmoid(-beta * forget.log_ratio), None
+
+
+@method("simnpo", ("2/β · log(1 + e^γ p^β)", CE), "Fan et al. 2024", forget_weight=0.1)
+def simnpo(forget: Examples, retain: Examples, beta: float = 1.0, gamma: float = 0.0) -> Losses:
+    """NPO without the original as a reference."""
+    return -2.0 / beta * logsigmoid(beta * forget.loss - gamma), retain.loss
+
+
+@method(
+    "random_labels",
+    ("cross-entropy with another label", CE),
+    "Golatkar et al. 2020; Graves et al. 2021",
+    forget_weight=0.1,
+)
+def random_labels(forget: Examples, retain: Examples) -> Losses:
+    """Learn wrong labels for the forget set, drawn once for each seed."""
+    return per_example(forget.logits, forget.wrong), retain.loss
+
+
+@method(
+    "bad_teacher",
+    ("KL(incompetent ‖ model)", "KL(original ‖ model)"),
+    "Chundawat et al. 2023",
+    forget_weight=0.1,
+)
+def bad_teacher(forget: Examples, retain: Examples) -> Losses:
+    """Imitate an untrained teacher on the forget set and the original on the retain set."""
+    return forget.kl_from(forget.incompetent), retain.kl_from(retain.original)
+
+
+@method(
+    "salun",
+    ("cross-entropy with another label", CE),
+    "Fan et al. 2024 (ICLR)",
+    forget_weight=0.1,
+    saliency=0.5,
+)
+def salun(forget: Examples, retain: Examples) -> Losses:
+    """Random labels, on the half of the weights that matter most for the forget loss."""
+    return random_labels(forget, retain)
+
+
+@method(
+    "scrub",
+    ("−min(KL(original ‖ model), 4), in alternate steps, ended early", "KL(original ‖ model) + CE"),
+    "Kurmanji et al. 2023",
+    forget_weight=0.1,
+    forget_every=2,
+    forget_until=0.6,
+)
+def scrub(forget: Examples, retain: Examples, cap: float = 4.0) -> Losses:
+    """Part from the original on the forget set, stay with it on the retain set, by turns."""
+    away = -forget.kl_from(forget.original).clamp(max=cap)
+    return away, retain.kl_from(retain.original) + retain.loss
+
+
+@method("l1_sparse", (ABSENT, "cross-entropy + γ‖θ‖₁"), "Jia et al. 2023", lr=8e-3, l1=1e-4)
+def l1_sparse(forget: Examples, retain: Examples) -> Losses:
+    """Fine-tune towards sparse weights: what is pruned is forgotten."""
+    return None, retain.loss
+
+
+@method(
+    "delete",
+    ("KL(original without the label ‖ model)", ABSENT),
+    "Zhou et al. 2025",
+    lr=5e-4,
+    steps=30,
+)
+def delete(forget: Examples, retain: Examples) -> Losses:
+    """Distil the original with the label's probability masked out; no retain data needed."""
+    masked = forget.original.scatter(-1, forget.labels.unsqueeze(-1), -1e4)
+    return forget.kl_from(masked), None

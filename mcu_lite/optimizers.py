@@ -1,0 +1,128 @@
+"""Sophia: a descent that knows the diagonal of the Hessian, for rows of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+
+class Sophia(torch.optim.Optimizer):
+    """Clipped steps of momentum over curvature (Liu et al. 2023, algorithm 3).
+
+    Everything is element-wise, so one optimizer serves all rows of a tensor (B, P) without
+    mixing them, and a NaN stays in its row.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of parameter groups
+    lr : float
+        The largest change of a parameter in one step, apart from weight decay.
+    betas : (float, float)
+        Weight of the past in the means of the gradient and of the curvature.
+    rho : float
+        The larger, the fewer coordinates are clipped.
+    weight_decay : float
+        Decoupled, as in AdamW.
+    eps : float
+        Lower bound of ρh. Where the curvature is negative or unknown the step is ±lr.
+
+    Notes
+    -----
+    m = β₁m + (1-β₁)g, then θ = (1 - lr·wd)θ, then θ = θ - lr·clip(m / max(ρh, eps), ±1).
+    As in the paper, neither mean is corrected for its start at 0: for the first 1/(1-β₂)
+    estimates h is too small, and more coordinates are clipped.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.95),
+        rho: float = 0.04,
+        weight_decay: float = 0.01,
+        eps: float = 1e-15,
+    ) -> None:
+        for name, value in (("lr", lr), ("rho", rho), ("eps", eps)):
+            if not value > 0:
+                raise ValueError(f"{name} must be > 0, got {value}")
+        if not weight_decay >= 0:
+            raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {betas}")
+        own = dict(lr=lr, betas=betas, rho=rho, weight_decay=weight_decay, eps=eps)
+        super().__init__(params, own)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Take one step from the gradients in ``.grad``."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for group in self.param_groups:
+            lr, decay = group["lr"], 1.0 - group["lr"] * group["weight_decay"]
+            for p in group["params"]:
+                if p.grad is not None:
+                    m, h = self._moments(p)
+                    m.lerp_(p.grad, 1.0 - group["betas"][0])
+                    ratio = m / (group["rho"] * h).clamp_(min=group["eps"])
+                    p.mul_(decay).sub_(ratio.clamp_(-1.0, 1.0), alpha=lr)
+        return loss
+
+    @torch.no_grad()
+    def observe(self, estimates: Sequence[Tensor]) -> None:
+        """Move the curvature h = β₂h + (1-β₂)ĥ; one estimate ĥ for each parameter, in order."""
+        params = [(p, group["betas"][1]) for group in self.param_groups for p in group["params"]]
+        given = [tuple(estimate.shape) for estimate in estimates]
+        wanted = [tuple(p.shape) for p, _ in params]
+        if given != wanted:
+            raise ValueError(f"estimates must have shapes {wanted}, got {given}")
+        for estimate, (p, beta) in zip(estimates, params):
+            self._moments(p)[1].lerp_(estimate.to(p), 1.0 - beta)
+
+    def _moments(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.state[p]
+        if not state:
+            state["momentum"], state["curvature"] = torch.zeros_like(p), torch.zeros_like(p)
+        return state["momentum"], state["curvature"]
+
+
+def gauss_newton_bartlett(logits: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Estimate the Gauss-Newton diagonal of the mean cross-entropy, shape (B, P).
+
+    It is n·g∘g, where g is the gradient with labels that the model itself draws: never
+    negative, and exact in the mean (Liu et al. 2023, algorithm 2). The graph is kept.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, n, classes)
+        Attached to the graph of `rows`.
+    rows : Tensor, shape (B, P)
+    generator : torch.Generator
+    """
+    chances = logits.detach().softmax(-1)
+    # An exponential race draws from the softmax; torch.multinomial would raise at a NaN row.
+    labels = (chances / torch.empty_like(chances).exponential_(generator=generator)).argmax(-1)
+    total = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    (gradient,) = torch.autograd.grad(total / labels.shape[1], rows, retain_graph=True)
+    return labels.shape[1] * gradient.square()
+
+
+def hutchinson(loss: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Estimate the diagonal of each row's Hessian by u∘(Hu) with random signs u, shape (B, P).
+
+    Exact in the mean, and at once where the Hessian is diagonal; may be negative (Liu et al.
+    2023, algorithm 1). It differentiates twice. The graph is kept.
+
+    Parameters
+    ----------
+    loss : Tensor, shape (B,)
+        Row b depends on ``rows[b]`` only.
+    rows : Tensor, shape (B, P)
+    generator : torch.Generator
+    """
+    signs = torch.empty_like(rows, requires_grad=False).bernoulli_(generator=generator) * 2 - 1
+    (gradient,) = torch.autograd.grad(loss.sum(), rows, create_graph=True)
+    (product,) = torch.autograd.grad(gradient, rows, signs, retain_graph=True)
+    return signs * product
