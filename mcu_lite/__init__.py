@@ -1,18 +1,26 @@
 """Mode connectivity in machine unlearning: paths between models that forgot."""
 
+from importlib.metadata import version
+
+from mcu_lite.alignment import align
+from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import Path, connect
+from mcu_lite.downloads import download
 from mcu_lite.methods import METHODS, method
 from mcu_lite.metrics import METRICS, evaluate, is_connected, measures, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
 from mcu_lite.stacks import Architecture, Stack
-from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, load_profile, run
+from mcu_lite.statistics import compare, interval, paired
+from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, endpoints, load_profile, run
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
 from mcu_lite.training import train
 from mcu_lite.unlearning import Objective, oracle_objective, unlearn
 from mcu_lite.widgets import scrub
 
+__version__ = version("mcu-lite")
 __all__ = [
+    "COMPARED",
     "METHODS",
     "METRICS",
     "MODELS",
@@ -27,9 +35,15 @@ __all__ = [
     "Setting",
     "Stack",
     "Task",
+    "align",
     "cnn",
+    "compare",
     "connect",
+    "download",
+    "endpoints",
     "evaluate",
+    "grid",
+    "interval",
     "is_connected",
     "load_profile",
     "load_task",
@@ -39,6 +53,7 @@ __all__ = [
     "metric",
     "mlp",
     "oracle_objective",
+    "paired",
     "picture",
     "plot_along_t",
     "plot_models",

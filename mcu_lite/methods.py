@@ -177,7 +177,7 @@ def simnpo(forget: Examples, retain: Examples, beta: float = 1.0, gamma: float =
     "random_labels",
     ("cross-entropy with another label", CE),
     "Golatkar et al. 2020; Graves et al. 2021",
-    forget_weight=0.1,
+    forget_weight=0.01,
 )
 def random_labels(forget: Examples, retain: Examples) -> Losses:
     """Learn wrong labels for the forget set, drawn once for each seed."""
@@ -188,7 +188,7 @@ def random_labels(forget: Examples, retain: Examples) -> Losses:
     "bad_teacher",
     ("KL(incompetent ‖ model)", "KL(original ‖ model)"),
     "Chundawat et al. 2023",
-    forget_weight=0.1,
+    forget_weight=0.03,
 )
 def bad_teacher(forget: Examples, retain: Examples) -> Losses:
     """Imitate an untrained teacher on the forget set and the original on the retain set."""
@@ -199,7 +199,8 @@ def bad_teacher(forget: Examples, retain: Examples) -> Losses:
     "salun",
     ("cross-entropy with another label", CE),
     "Fan et al. 2024 (ICLR)",
-    forget_weight=0.1,
+    forget_weight=0.01,
+    lr=2e-3,
     saliency=0.5,
 )
 def salun(forget: Examples, retain: Examples) -> Losses:
@@ -211,7 +212,8 @@ def salun(forget: Examples, retain: Examples) -> Losses:
     "scrub",
     ("−min(KL(original ‖ model), 4), in alternate steps, ended early", "KL(original ‖ model) + CE"),
     "Kurmanji et al. 2023",
-    forget_weight=0.1,
+    forget_weight=0.3,
+    lr=2e-3,
     forget_every=2,
     forget_until=0.6,
 )
@@ -221,7 +223,9 @@ def scrub(forget: Examples, retain: Examples, cap: float = 4.0) -> Losses:
     return away, retain.kl_from(retain.original) + retain.loss
 
 
-@method("l1_sparse", (ABSENT, "cross-entropy + γ‖θ‖₁"), "Jia et al. 2023", lr=8e-3, l1=1e-4)
+@method(
+    "l1_sparse", (ABSENT, "cross-entropy + γ‖θ‖₁"), "Jia et al. 2023", lr=1.5e-2, steps=180, l1=1e-4
+)
 def l1_sparse(forget: Examples, retain: Examples) -> Losses:
     """Fine-tune towards sparse weights: what is pruned is forgotten."""
     return None, retain.loss
@@ -232,7 +236,7 @@ def l1_sparse(forget: Examples, retain: Examples) -> Losses:
     ("KL(original without the label ‖ model)", ABSENT),
     "Zhou et al. 2025",
     lr=5e-4,
-    steps=30,
+    steps=15,
 )
 def delete(forget: Examples, retain: Examples) -> Losses:
     """Distil the original with the label's probability masked out; no retain data needed."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from mcu_lite.curves import Path
-from mcu_lite.stacks import Stack, initial_rows
+from mcu_lite.stacks import Architecture, Stack, initial_rows
 from mcu_lite.tasks import SPLITS, Task, known
 
 
@@ -38,11 +38,15 @@ class Outputs:
     oracle: dict[str, np.ndarray] | None = None
     incompetent: dict[str, np.ndarray] | None = None
 
+    @cached_property
+    def log_p(self) -> dict[str, np.ndarray]:
+        """Log-probabilities by split, shape (M, n, classes)."""
+        return {split: log_probabilities(logits) for split, logits in self.logits.items()}
+
     def loss(self, split: str, labels: str | None = None) -> np.ndarray:
         """Cross-entropy of each example in nats, shape (M, n)."""
-        logits, wanted = self.logits[split], self.labels[labels or split]
-        chosen = np.take_along_axis(logits, wanted[None, :, None], -1)[..., 0]
-        return _logsumexp(logits) - chosen
+        wanted = self.labels[labels or split]
+        return -np.take_along_axis(self.log_p[split], wanted[None, :, None], -1)[..., 0]
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def mia_fitted(outputs: Outputs, split: str) -> np.ndarray:
 
 
 def _features(outputs: Outputs, split: str, labels: str | None = None) -> np.ndarray:
-    p = np.sort(softmax(outputs.logits[split], -1), -1)
+    p = np.sort(np.exp(outputs.log_p[split]), -1)
     entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(-1)
     return np.stack([outputs.loss(split, labels), entropy, p[..., -1] - p[..., -2]], -1)
 
@@ -143,36 +147,41 @@ def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np
 @metric("zrf", "zero-retrain forgetting", "oracle", ("forget",))
 def zrf(outputs: Outputs, split: str) -> np.ndarray:
     """1 - mean JS to an incompetent model, in bits (Chundawat et al., 2023)."""
-    return 1 - js(outputs.logits[split], outputs.incompetent[split]).mean(-1) / np.log(2)
+    untrained = log_probabilities(outputs.incompetent[split])
+    return 1 - js(outputs.log_p[split], untrained).mean(-1) / np.log(2)
 
 
 @metric("kl_to_oracle", "KL from the oracle (nats)", "lower", needs_oracle=True)
 def kl_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
     """Mean KL(oracle ‖ model)."""
-    return kl(outputs.oracle[split], outputs.logits[split]).mean(-1)
+    return kl(log_probabilities(outputs.oracle[split]), outputs.log_p[split]).mean(-1)
 
 
 @metric("js_to_oracle", "JS to the oracle (nats)", "lower", needs_oracle=True)
 def js_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
     """Mean Jensen-Shannon divergence to the oracle, at most log 2."""
-    return js(outputs.oracle[split], outputs.logits[split]).mean(-1)
+    return js(log_probabilities(outputs.oracle[split]), outputs.log_p[split]).mean(-1)
 
 
-def _logsumexp(logits: np.ndarray) -> np.ndarray:
-    return torch.from_numpy(logits).logsumexp(-1).numpy()
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Log-softmax over the last axis."""
+    return torch.from_numpy(logits).log_softmax(-1).numpy()
 
 
-def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """KL(p ‖ q) in nats of distributions given by logits, taken on log-probabilities."""
-    p, q = p - _logsumexp(p)[..., None], q - _logsumexp(q)[..., None]
-    return (np.exp(p) * (p - q)).sum(-1)
+def kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """KL(p ‖ q) in nats of distributions given by log-probabilities, shape (..., classes)."""
+    return (np.exp(log_p) * (log_p - log_q)).sum(-1)
 
 
-def js(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon divergence in nats of distributions given by logits."""
-    p, q = p - _logsumexp(p)[..., None], q - _logsumexp(q)[..., None]
-    middle = np.logaddexp(p, q) - np.log(2)
-    return 0.5 * ((np.exp(p) * (p - middle)).sum(-1) + (np.exp(q) * (q - middle)).sum(-1))
+def js(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence in nats of distributions given by log-probabilities.
+
+    As the entropy of the mean minus the mean of the entropies.
+    """
+    p, q = np.exp(log_p), np.exp(log_q)
+    middle = 0.5 * (p + q)
+    mixed = -(middle * np.log(np.maximum(middle, np.finfo(middle.dtype).tiny))).sum(-1)
+    return mixed + 0.5 * ((p * log_p).sum(-1) + (q * log_q).sum(-1))
 
 
 def evaluate(
@@ -209,14 +218,23 @@ def evaluate(
         ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
     if rows.shape[1] != len(task):
         raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
-    fresh = initial_rows(models.architecture.fresh, 77_777, task.seeds)
+    architecture = models.architecture.evaluating()
+    fresh = initial_rows(architecture.fresh, 77_777, task.seeds)
     extra = {"incompetent": fresh} | ({} if oracle is None else {"oracle": oracle.rows})
-    frames = []
-    for b, seed in enumerate(task.seeds):
-        outputs = _outputs(models, task, rows[:, b], b, {k: r[b] for k, r in extra.items()})
-        with np.errstate(invalid="ignore"):
-            frames += _measure(outputs, chosen, ts, seed, bool(models.diverged[b]))
-    return pd.concat(frames, ignore_index=True)
+    cells = [(m, split) for m in chosen for split in m.splits]
+    values = np.full((len(task), len(cells), len(ts)), np.nan)
+    for b in np.flatnonzero(~models.diverged.numpy()):
+        outputs = _outputs(architecture, task, rows[:, b], b, {k: r[b] for k, r in extra.items()})
+        values[b] = [m.function(outputs, split) for m, split in cells]
+    names = {"split": [split for _, split in cells], "metric": [m.name for m, _ in cells]}
+    return pd.DataFrame(
+        {
+            "t": np.tile(ts, len(task) * len(cells)),
+            "seed": np.repeat(task.seeds, len(cells) * len(ts)),
+            **{k: np.tile(np.repeat(v, len(ts)), len(task)) for k, v in names.items()},
+            "value": values.ravel(),
+        }
+    )
 
 
 def _choose(metrics: Iterable[str] | None, oracle: Stack | None) -> list[Metric]:
@@ -230,14 +248,14 @@ def _choose(metrics: Iterable[str] | None, oracle: Stack | None) -> list[Metric]
 
 
 def _outputs(
-    models: Path | Stack, task: Task, rows: Tensor, b: int, extra: dict[str, Tensor]
+    architecture: Architecture, task: Task, rows: Tensor, b: int, extra: dict[str, Tensor]
 ) -> Outputs:
     """Logits of T models on every split, in one pass, as views of one array."""
     index = torch.cat([getattr(task, s)[b] for s in SPLITS])
     ends = np.cumsum([getattr(task, s).shape[1] for s in SPLITS])
     labels = _parts(task.labels[b, index].numpy(), ends)
     labels |= {"nonmember": labels["test"], "test": task.truth[index].numpy()[ends[1] :]}
-    inputs, logits = task.inputs[index], models.architecture.evaluating().logits
+    inputs, logits = task.inputs[index], architecture.logits
     with torch.no_grad():
         values = _parts(logits(rows, inputs, shared=True).numpy(), ends)
         side = {k: logits(r[None], inputs, shared=True)[0].numpy() for k, r in extra.items()}
@@ -248,18 +266,6 @@ def _parts(values: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
     """Cut an array along its examples (axis 0, or 1 of many models) into the splits."""
     axis = 1 if values.ndim == 3 else 0
     return dict(zip(SPLITS, np.split(values, ends[:-1], axis)))
-
-
-def _measure(
-    outputs: Outputs, chosen: list[Metric], ts: np.ndarray, seed: int, diverged: bool
-) -> list[pd.DataFrame]:
-    frames = []
-    for m in chosen:
-        for split in m.splits:
-            value = np.full(len(ts), np.nan) if diverged else m.function(outputs, split)
-            frame = {"t": ts, "seed": seed, "split": split, "metric": m.name, "value": value}
-            frames.append(pd.DataFrame(frame))
-    return frames
 
 
 # What is derived from one metric along t. Every function takes values of shape (..., T).

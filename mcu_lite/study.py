@@ -62,7 +62,7 @@ class Setting:
 
 PROFILES = {
     "ci": Setting(seeds=2, ts=11, epochs=40),
-    "book": Setting(seeds=5, ts=41),
+    "book": Setting(seeds=5, ts=21),
     "full": Setting(seeds=20, ts=41),
 }
 """How much a run of the book computes; its chapters get the name only."""
@@ -193,11 +193,26 @@ def run(
     folder = cache_folder(cache)
     missing = [c for c in conditions if load(folder, _name(setting, c)) is None]
     for stage in _stages(missing, setting):
-        work = partial(_finish, setting=setting, folder=folder)
-        list((executor.map if executor else map)(work, stage))
+        if executor is None:
+            for job in stage:
+                _finish(job, setting, folder)
+        else:
+            list(executor.map(partial(_work, setting=setting, folder=folder), stage))
     tables = [load(folder, _name(setting, c)).assign(**c.columns) for c in conditions]
     table = pd.concat(tables, ignore_index=True)
     return table[[*conditions[0].columns, "t", "seed", "split", "metric", "value"]]
+
+
+def endpoints(
+    ends: Iterable[Endpoint],
+    setting: Setting | None = None,
+    *,
+    cache: str | os.PathLike | None = None,
+) -> dict[Endpoint, Stack]:
+    """Return the models at the ends of paths; what the cache holds is not computed again."""
+    setting, folder = setting or Setting(), cache_folder(cache)
+    task = load_task(setting.task, setting.seeds, **setting.options)
+    return {end: _endpoint(end, task, setting, folder) for end in ends}
 
 
 Job = Endpoint | list[Condition]
@@ -220,17 +235,23 @@ def _finish(job: Job, setting: Setting, folder: Path) -> None:
     """Do a job unless its result is kept; in another process, the task is loaded there."""
     task = load_task(setting.task, setting.seeds, **setting.options)
     if isinstance(job, Endpoint):
-        endpoint(job, task, setting, folder)
+        _endpoint(job, task, setting, folder)
     else:
         todo = [c for c in job if load(folder, _name(setting, c)) is None]
         if todo:
             _measure(todo, task, setting, folder)
 
 
-def endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stack:
+def _work(job: Job, setting: Setting, folder: Path) -> None:
+    """Do a job as one worker of several: threads that wait for a shared core cost most of it."""
+    torch.set_num_threads(1)
+    _finish(job, setting, folder)
+
+
+def _endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stack:
     """Return the models at one end of a path, from the cache or by computing them."""
     name, original = _name(setting, end), end.method == "original"
-    theta = None if original else endpoint(Endpoint("original"), task, setting, folder)
+    theta = None if original else _endpoint(Endpoint("original"), task, setting, folder)
     if (stack := load(folder, name)) is None:
         if original:
             stack = train(task, setting.model, epochs=setting.epochs)
@@ -252,8 +273,8 @@ def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
 
 def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path) -> None:
     """Fit and measure several conditions as one stack; store each by itself."""
-    a, b = ([endpoint(getattr(c, side), task, setting, folder) for c in chunk] for side in "ab")
-    oracle = endpoint(Endpoint("retrain", seed=ORACLE_SEED), task, setting, folder)
+    a, b = ([_endpoint(getattr(c, side), task, setting, folder) for c in chunk] for side in "ab")
+    oracle = _endpoint(Endpoint("retrain", seed=ORACLE_SEED), task, setting, folder)
     fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     for i, condition in enumerate(chunk):

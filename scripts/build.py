@@ -1,4 +1,4 @@
-"""Execute the chapters with papermill at a profile and render them with warnings as errors."""
+"""Measure the grid, execute the chapters at a profile, render them with warnings as errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,12 +30,24 @@ def main() -> None:
     out = ROOT / "_build" / profile
     source = out / "source"
     stage(source)
+    measure_grid(profile)
     execute_all(source / "book", profile)
     executed = time.perf_counter() - began
     render(source, out)
     page = out / "_build" / "html" / "index.html"
     took = time.perf_counter() - began
     print(f"{page.relative_to(ROOT)} in {took:.0f} s, of which chapters {executed:.0f} s")
+
+
+def measure_grid(profile: str) -> None:
+    """Measure the paper's conditions on all cores; the chapters find them in the cache."""
+    import mcu_lite as mcu
+
+    began = time.perf_counter()
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        table = mcu.run(mcu.grid(), mcu.load_profile(profile), executor=pool)
+    curves = table.groupby(["a", "b", "curve", "seed"]).ngroups
+    print(f"grid: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def stage(source: Path) -> None:

@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from multiprocessing import get_context
 
 import pandas as pd
 import pytest
+import torch
 
 import mcu_lite as mcu
 from mcu_lite import cache, study
@@ -162,6 +164,42 @@ def test_the_original_can_be_an_end(tmp_path):
     expected = mcu.evaluate(mcu.train(task, epochs=2), task, metrics=["loss"]).value
     own = table.query("t == 0 and metric == 'loss'").value
     assert own.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-4)
+
+
+def test_endpoints_are_the_models_of_the_study(finished):
+    folder, _ = finished
+    end = mcu.Endpoint("npo", 1)
+    stack = mcu.endpoints([end], SETTING, cache=folder)[end]
+    task = mcu.load_task("digits", seeds=2)
+    expected = mcu.unlearn(mcu.train(task, epochs=2), task, "npo", seed=1)
+    torch.testing.assert_close(stack.rows, expected.rows, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(stack.origin.rows, expected.origin.rows, rtol=1e-4, atol=1e-4)
+
+
+PAPER = {
+    "Rand": lambda a, b: (a.method, a.seed != b.seed) == (b.method, True),
+    "Met": lambda a, b: a.method != b.method,
+    "CL": lambda a, b: (a.curriculum, b.curriculum, a.order, b.order) == (0, 1, 1, 1),
+    "CL–CL": lambda a, b: a.curriculum == b.curriculum == 1 and a.seed != b.seed,
+    "SO": lambda a, b: (a.curriculum, b.curriculum, a.order, b.order) == (0, 0, 1, 2),
+    "SO–SO": lambda a, b: a.order == b.order == 2 and a.seed != b.seed,
+    "CL×SO": lambda a, b: {a.curriculum, b.curriculum} <= {0, 1} and (a != b),
+    "Oracle": lambda a, b: a.method in ("retrain", "retrain_same"),
+    "Original": lambda a, b: a.method == "original",
+}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_grid_has_every_row_of_the_papers_table(name):
+    own = [c for c in mcu.grid() if c.name == name]
+    methods = {c.b.method for c in own} & set(mcu.COMPARED)
+    assert {c.curve for c in own} == {"linear", "bezier"}
+    assert all(PAPER[name](c.a, c.b) for c in own)
+    # Of all pairs the first method is never second.
+    assert methods == set(mcu.COMPARED[name == "Met" :])
+    settings = {(c.a.curriculum, c.a.order, c.b.curriculum, c.b.order) for c in own}
+    assert name != "CL×SO" or len(settings) == 4
+    assert name != "Met" or len(own) == 2 * math.comb(len(mcu.COMPARED), 2)
 
 
 def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):

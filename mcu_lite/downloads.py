@@ -1,0 +1,43 @@
+"""The table behind a figure, as a file that the page itself holds."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from html import escape
+
+import pandas as pd
+from IPython.display import HTML
+
+import mcu_lite
+
+
+def download(table: pd.DataFrame, name: str, **parameters: object) -> HTML:
+    """Link to a gzipped CSV file inside the page, with the parameters that made it.
+
+    A table along t becomes one line a curve, seed, split and metric, and one column for each t.
+    Read it with ``pandas.read_csv(name, comment="#")``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `mcu_lite.evaluate`, `mcu_lite.run` or any other; at most a few megabytes.
+    name : str
+        Of the file, without ending.
+    **parameters
+        Written at its head, such as ``setting=...``.
+    """
+    if table.empty:
+        raise ValueError(f"table {name!r} is empty")
+    if {"t", "value"} <= set(table):
+        keys = [c for c in table if c not in ("t", "value")]
+        table = table.pivot(index=keys, columns="t", values="value").reset_index()
+    parameters = {"mcu_lite": mcu_lite.__version__, **parameters}
+    head = "".join(f"# {key}: {value}\n" for key, value in parameters.items())
+    content = head + table.to_csv(index=False, float_format="%.4g")
+    packed = base64.b64encode(gzip.compress(content.encode(), mtime=0)).decode()
+    label = f"Download the table: {name}.csv.gz ({len(table):,} lines)"
+    return HTML(
+        f'<a class="mcu-download" download="{escape(name)}.csv.gz" '
+        f'href="data:application/gzip;base64,{packed}">{escape(label)}</a>'
+    )
