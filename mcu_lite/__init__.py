@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from mcu_lite.alignment import align
+from mcu_lite.atlas import atlas
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import Path, connect
 from mcu_lite.downloads import download
@@ -36,6 +37,7 @@ __all__ = [
     "Stack",
     "Task",
     "align",
+    "atlas",
     "cnn",
     "compare",
     "connect",

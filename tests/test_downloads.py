@@ -1,0 +1,35 @@
+import base64
+import gzip
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mcu_lite as mcu
+
+
+def content(html):
+    assert re.search(r'download="name.csv.gz"', html.data)
+    return gzip.decompress(base64.b64decode(re.search('base64,([^"]+)', html.data)[1])).decode()
+
+
+def test_the_file_holds_the_table_and_the_parameters():
+    table = pd.DataFrame(
+        {"t": np.tile([0.0, 1.0], 2), "seed": [0, 0, 1, 1], "split": "test", "value": range(4)}
+    )
+    text = content(mcu.download(table, "name", setting=mcu.load_profile("ci")))
+    assert "# mcu_lite: " in text and "# setting: Setting(seeds=2" in text
+    read = pd.read_csv(io.StringIO(text), comment="#")
+    assert read[["0.0", "1.0"]].to_numpy().tolist() == [[0, 1], [2, 3]]
+    assert mcu.download(table, "name").data == mcu.download(table, "name").data
+
+
+def test_other_tables_are_kept_as_they_are():
+    read = pd.read_csv(
+        io.StringIO(content(mcu.download(pd.DataFrame({"x": [1, 2]}), "name"))), comment="#"
+    )
+    assert read.x.tolist() == [1, 2]
+    with pytest.raises(ValueError, match="empty"):
+        mcu.download(pd.DataFrame(), "name")
