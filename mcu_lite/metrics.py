@@ -372,31 +372,20 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
     losses = table[table.metric == "loss"]
-    of_study = [c for c in table if c not in ("t", "seed", "split", "metric", "value")]
-    lines = []
-    for key, own in losses.groupby([*of_study, "seed"], sort=False):
-        wide = own.pivot(index="t", columns="split", values="value").sort_index()
-        if not {"retain", "forget"} <= set(wide) or len(wide) < 2:
-            raise ValueError("table must hold the loss on retain and forget at two or more t")
-        lines.append(dict(zip([*of_study, "seed"], key)) | _verdict(wide, tolerance))
-    if not lines:
-        raise ValueError("table holds no loss")
-    return pd.DataFrame(lines).astype({"connected": "boolean"})
-
-
-def _verdict(wide: pd.DataFrame, tolerance: float) -> dict:
-    """Which inequality is exceeded most, where and by how much; losses by t and split."""
-    ts = wide.index.to_numpy()
-    over = {s: sign * excess(wide[s], ts) - tolerance for s, sign in _SIDES}
-    # max() of Python passes over NaN, NumPy's does not: ask NumPy.
-    worst = _SIDES[int(np.argmax([over[s].max() for s, _ in _SIDES]))][0]
-    by = over[worst].max()
-    return {
-        "connected": pd.NA if np.isnan(by) else bool(by <= 0),
-        "breaks": worst if by > 0 else "",
-        "t": ts[np.argmax(over[worst])],
-        "by": by,
-    }
+    keys = [c for c in table if c not in ("t", "split", "metric", "value")]
+    if losses.t.nunique() < 2 or not {"retain", "forget"} <= set(losses.split):
+        raise ValueError("table must hold the loss on retain and forget at two or more t")
+    wide = losses.pivot(index=["split", *keys], columns="t", values="value").sort_index(axis=1)
+    ts, lines = wide.columns.to_numpy(), losses[keys].drop_duplicates(ignore_index=True)
+    own = pd.MultiIndex.from_frame(lines) if len(keys) > 1 else pd.Index(lines[keys[0]])
+    over = np.stack(
+        [s * excess(wide.loc[split].reindex(own), ts) - tolerance for split, s in _SIDES]
+    )
+    worst, by = over.max(-1).argmax(0), over.max(-1).max(0)
+    where = np.take_along_axis(over, worst[None, :, None], 0)[0].argmax(-1)
+    connected = pd.array(np.where(np.isnan(by), pd.NA, by <= 0), dtype="boolean")
+    breaks = np.where(by > 0, np.array([split for split, _ in _SIDES])[worst], "")
+    return lines.assign(connected=connected, breaks=breaks, t=ts[where], by=by)
 
 
 _SIDES = (("retain", 1.0), ("forget", -1.0))

@@ -46,6 +46,8 @@ class Setting:
         Evenly spaced points at which a curve is measured.
     epochs : int
         Of training from scratch.
+    steps : int
+        Of fitting a curve.
     task, model : str
         Names in ``TASKS`` and ``MODELS``.
     options : dict
@@ -55,13 +57,14 @@ class Setting:
     seeds: int | Sequence[int] = 5
     ts: int = 41
     epochs: int = 100
+    steps: int = 150
     task: str = "digits"
     model: str = "mlp"
     options: dict = field(default_factory=dict)
 
 
 PROFILES = {
-    "ci": Setting(seeds=2, ts=11, epochs=40),
+    "ci": Setting(seeds=2, ts=11, epochs=40, steps=40),
     "book": Setting(seeds=5, ts=21),
     "full": Setting(seeds=20, ts=41),
 }
@@ -276,6 +279,7 @@ def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path)
     a, b = ([_endpoint(getattr(c, side), task, setting, folder) for c in chunk] for side in "ab")
     oracle = _endpoint(Endpoint("retrain", seed=ORACLE_SEED), task, setting, folder)
     fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
+    fit["steps"] = setting.steps
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     for i, condition in enumerate(chunk):
         own = path.part(slice(i * len(task), (i + 1) * len(task)))
