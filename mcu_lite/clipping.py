@@ -1,0 +1,80 @@
+"""Which share of the steps of a second-order run is clipped, and so of first order."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mcu_lite.methods import METHODS
+from mcu_lite.optimizers import Sophia, gauss_newton_bartlett
+from mcu_lite.stacks import Stack
+from mcu_lite.tasks import Task, known
+from mcu_lite.training import CURVATURE_EVERY
+from mcu_lite.unlearning import unlearning_objective
+
+
+class Watched(Sophia):
+    """Sophia that notes at each step which share of each row's coordinates is clipped.
+
+    Coordinates whose gradient has been 0 throughout, such as those of blank pixels, do not count.
+    """
+
+    clipped: list[Tensor]
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Take one step from the gradients in ``.grad`` and append to ``clipped``, shape (B,)."""
+        loss = super().step(closure)
+        (group,) = self.param_groups
+        (p,) = group["params"]
+        m, h = self._moments(p)
+        moving = m != 0
+        at_bound = moving & (m.abs() >= (group["rho"] * h).clamp(min=group["eps"]))
+        share = at_bound.sum(1) / moving.sum(1)
+        self.clipped = [*getattr(self, "clipped", []), share]
+        return loss
+
+
+def clipped_share(
+    theta: Stack, task: Task, method: str, seed: int = 0, lr: float | None = None
+) -> tuple[pd.DataFrame, Tensor]:
+    """Unlearn with Sophia as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
+
+    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
+
+    Parameters
+    ----------
+    theta : Stack
+    task : Task
+    method : str
+        One that changes all weights and starts from θo.
+    seed, lr
+        As for `mcu_lite.unlearn`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One line a step and seed: step, seed, share.
+    rows : Tensor, shape (B, P)
+        Where the run ended.
+    """
+    recipe = METHODS[known("method", method, METHODS)]
+    if recipe.begins != "original" or recipe.saliency < 1:
+        raise ValueError(f"method must change all weights of θo, {method!r} does not")
+    lr = recipe.lr if lr is None else lr
+    objective = unlearning_objective(recipe, theta, task)
+    loss, logits = objective.start(seed, recipe.steps), objective.logits(seed + 1_000)
+    sampled = torch.Generator().manual_seed(seed)
+    rows = theta.rows.clone().requires_grad_()
+    optimizer = Watched([rows], lr=lr)
+    for step in range(recipe.steps):
+        (gradient,) = torch.autograd.grad(loss(rows).sum(), rows)
+        rows.grad = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
+        if step % CURVATURE_EVERY == 0:
+            optimizer.observe([gauss_newton_bartlett(logits(rows), rows, sampled)])
+        optimizer.param_groups[0]["lr"] = lr * (1 - step / recipe.steps)
+        optimizer.step()
+    share = torch.stack(optimizer.clipped).flatten().tolist()
+    pairs = [(step, seed) for step in range(recipe.steps) for seed in task.seeds]
+    return pd.DataFrame(pairs, columns=["step", "seed"]).assign(share=share), rows.detach()

@@ -1,0 +1,162 @@
+"""How fast what was forgotten comes back, also in averages along a path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.integrate import trapezoid
+from torch import Tensor
+
+from mcu_lite.curves import Path
+from mcu_lite.stacks import Architecture, Stack, generators
+from mcu_lite.tasks import Task, known
+from mcu_lite.training import batches, descend, per_example
+
+STEPS = (0, 2, 4, 8, 12, 16, 24, 32)
+"""After how many steps of relearning is measured."""
+PLACES = {"even": (0.0, 1.0), "middle": (0.4, 0.6), "ends": (0.0, 0.1)}
+
+
+def relearn(
+    models: Stack | Mapping[str, Stack],
+    task: Task,
+    *,
+    examples: int = 10,
+    steps: Sequence[int] = STEPS,
+    lr: float = 1e-3,
+    batch: int = 32,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Fine-tune unlearned models on a few forget examples and watch the others come back.
+
+    Parameters
+    ----------
+    models : Stack or dict of them by name
+        One model for each split of the task. Or K times as many, from `members`: an ensemble,
+        whose members relearn one by one before their probabilities are averaged.
+    task : Task
+        Forgets one whole class: single images share nothing that could come back.
+    examples, batch : int
+        Forget examples, drawn for each seed and all in every step, and retain examples a step.
+    steps : sequence of int
+        After how many steps to measure; 0 is before relearning.
+    lr, seed
+        AdamW at a constant rate, without weight decay.
+
+    Returns
+    -------
+    pandas.DataFrame
+        model, step, seed, split, metric, value. Splits: "forget", the forget examples that were
+        not learned from; "class", test images of the forgotten class; "test", those of the
+        other classes, before and after only. Metrics: accuracy, loss, and "alone", the accuracy of
+        an ensemble's members, each by itself, on average. NaN where a model diverged.
+    """
+    named = {"": models} if isinstance(models, Stack) else models
+    if not named or any(len(stack) % len(task) for stack in named.values()):
+        raise ValueError(f"models must hold a multiple of {len(task)} rows, one for each split")
+    n, wanted = task.forget.shape[1], sorted(set(steps))
+    if not 0 <= examples < n:
+        raise ValueError(f"examples must lie in 0..{n - 1}, so that some are held out")
+    if not wanted or wanted[0] < 0:
+        raise ValueError(f"steps must hold at least one number, none negative, got {steps}")
+    gone, *more = task.truth[task.forget].unique().tolist()
+    if more:
+        raise ValueError(f"task must forget one whole class, but it forgets {task.forgets}")
+    rngs = generators("forget examples to relearn", seed, task.seeds)
+    order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
+    few, held = task.forget.gather(1, order).split([examples, n - examples], 1)
+    draw = batches(task.retain, batch, generators("retain order", seed, task.seeds))
+    everything = Stack.cat(list(named.values()))
+    sizes, times = [len(s) for s in named.values()], len(everything) // len(task)
+    calls, lines = iter(range(wanted[-1])), []
+
+    def measure(step: int, rows: Tensor) -> None:
+        for name, own in zip(named, rows.split(sizes)):
+            own = own.view(-1, len(task), own.shape[1])
+            for b, test in enumerate(task.test):
+                of_class = task.truth[test] == gone
+                parts = {"forget": held[b], "class": test[of_class]}
+                if step in (wanted[0], wanted[-1]):
+                    parts["test"] = test[~of_class]
+                for split, index in parts.items():
+                    x, y, key = task.inputs[index], task.truth[index], (name, step, task.seeds[b])
+                    read = _read(everything.architecture, own[:, b], x, y)
+                    lines.extend((*key, split, metric, v) for metric, v in read.items())
+
+    def loss(rows: Tensor) -> Tensor:
+        if (step := next(calls)) in wanted:
+            measure(step, rows.detach())
+        chosen = torch.cat([few, task.retain.gather(1, next(draw))], 1)
+        inputs = task.inputs[chosen].repeat(times, 1, *[1] * (task.inputs.ndim - 1))
+        logits = everything.architecture.logits(rows, inputs)
+        return per_example(logits, task.labels.gather(1, chosen).repeat(times, 1)).mean(1)
+
+    rate = {"lr": lr, "decay": lambda progress: 1.0, "weight_decay": 0.0}
+    last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, label="relearn", **rate)
+    measure(wanted[-1], last)
+    return pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
+
+
+def _read(architecture: Architecture, rows: Tensor, x: Tensor, y: Tensor) -> dict[str, float]:
+    """Read off K models, shape (K, P), what they say together and each by itself."""
+    log_p = _log_p(architecture, rows, x)
+    mean = log_p.logsumexp(0) - math.log(len(rows))
+    right, alone = ((p.argmax(-1) == y).float().mean() for p in (mean, log_p))
+    read = {"accuracy": right, "loss": per_example(mean, y).mean(), "alone": alone}
+    return {k: v.item() if rows.isfinite().all() else math.nan for k, v in read.items()}
+
+
+def _log_p(architecture: Architecture, rows: Tensor, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return architecture.evaluating().logits(rows, x, shared=True).log_softmax(-1)
+
+
+def relearn_along(path: Path, task: Task, ts: Sequence[float], **options) -> pd.DataFrame:
+    """`relearn` the models at every t by themselves; a column t in place of the model's name."""
+    table = relearn({t: path.stack_at(t) for t in ts}, task, **options)
+    return table.rename(columns={"model": "t"})
+
+
+def area(table: pd.DataFrame, split: str = "class", metric: str = "accuracy") -> pd.Series:
+    """Mean height over the steps of each model's and seed's relearning curve.
+
+    For an accuracy: 0 if nothing comes back, 1 if everything is there from the beginning.
+    """
+    own = table[(table.split == split) & (table.metric == metric)]
+    wide = own.pivot(index=["model", "seed"], columns="step", values="value").sort_index(axis=1)
+    if wide.shape[1] < 2:
+        raise ValueError("table must hold measurements after two or more steps")
+    height = trapezoid(wide, wide.columns, axis=1) / np.ptp(wide.columns)
+    return pd.Series(height, wide.index, name="area")
+
+
+def placed(number: int, place: str = "even") -> list[float]:
+    """Return `number` >= 2 values of t: "even" in [0, 1], in its "middle" or near the "ends"."""
+    low, high = PLACES[known("place", place, PLACES)]
+    if number < 2:
+        raise ValueError(f"number must be at least 2, got {number}")
+    ts = np.linspace(low, high, number if place != "ends" else (number + 1) // 2).tolist()
+    return ts if place != "ends" else ts + [1 - t for t in ts[: number // 2][::-1]]
+
+
+def members(path: Path, ts: Sequence[float]) -> Stack:
+    """Return the models at all ts under one another: an ensemble for `relearn`."""
+    return Stack.cat([path.stack_at(t) for t in ts])
+
+
+def average_weights(path: Path, ts: Sequence[float]) -> Stack:
+    """Return one model for each curve, whose weights are the mean of those at the ts."""
+    rows = path.rows(ts).mean(0)
+    rows[path.diverged] = torch.nan
+    return Stack(path.architecture, rows, "averaged", diverged=path.diverged)
+
+
+def average_predictions(path: Path, ts: Sequence[float], task: Task, split: str) -> np.ndarray:
+    """Mean probabilities of the models at the ts on a split, shape (B, n, classes)."""
+    rows = members(path, ts).rows.view(len(ts), len(task), -1)
+    each = [_log_p(path.architecture, rows[:, b], x) for b, x in enumerate(task.split(split)[0])]
+    return torch.stack([log_p.exp().mean(0) for log_p in each]).numpy()
