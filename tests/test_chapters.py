@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").glob("*.md"))
 CHAPTERS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
-APPENDIX = {"index", "tuning"}
+APPENDIX = {"index", "tuning", "scorecard", "atlas"}
 
 
 def executed(chapter):
@@ -51,6 +51,7 @@ def test_it_has_the_sections_of_a_chapter(chapter):
     labels = re.findall(r":label: (\S+)", text)
     assert 2 <= len(labels) == len(re.findall(r"\{solution\} (\S+)\n:class: dropdown", text))
     assert "{cite" in text or chapter.stem == "same-method-two-seeds"
+    assert "mcu.download(" in text
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)

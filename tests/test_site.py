@@ -163,7 +163,7 @@ def page(request, context, origins):
     page.close()
 
 
-def open_page(context, address, width):
+def open_page(context, address, width, ready=".noUi-handle"):
     """A page with working sliders, which notes its requests and errors."""
     page = context.new_page()
     page.set_viewport_size({"width": width, "height": 900})
@@ -173,7 +173,7 @@ def open_page(context, address, width):
     page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
     page.set_default_timeout(5000)
     page.goto(address)
-    page.locator(".noUi-handle").first.wait_for()
+    page.locator(ready).first.wait_for()
     return page
 
 
@@ -344,3 +344,27 @@ def luminance(colour):
 def test_contrast_is_that_of_wcag():
     assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
     assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("width", [1200, 380])
+def test_the_atlas_draws_any_curve_without_a_kernel(context, origins, width):
+    page = open_page(context, f"{origins['file']}/book/atlas.html", width, ".mcu-atlas svg")
+    panels, status = page.locator(".mcu-panels"), page.locator(".mcu-atlas [aria-live]")
+    seen = {panels.inner_html()}
+    a, b, curve = page.locator(".mcu-atlas select").all()
+    a.select_option("npo seed=0")
+    b.select_option("npo seed=1")
+    seen.add(panels.inner_html())
+    curve.select_option("bezier")
+    seen.add(panels.inner_html())
+    page.locator(".mcu-atlas input").press("ArrowRight")
+    seen.add(panels.inner_html())
+    assert len(seen) == 4
+    assert "seeds" in status.inner_text()
+    labels = page.locator(".mcu-panels svg").evaluate_all("all => all.map(e => e.ariaLabel)")
+    assert len(labels) == 6 and all(" at t=1" in label for label in labels)
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
+    assert not page.errors
+    assert all(request.startswith("file:") for request in page.requests)
+    page.close()
