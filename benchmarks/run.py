@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -29,13 +31,17 @@ Side = Callable[[], float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["package", "book", "all"], default="all")
+    parser.add_argument(
+        "part", nargs="?", choices=["package", "grid", "book", "all"], default="all"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
-    if chosen.part != "book":
+    if chosen.part in ("package", "all"):
         torch.set_num_threads(chosen.threads)
         time_package()
-    if chosen.part != "package":
+    if chosen.part in ("grid", "all"):
+        time_grid()
+    if chosen.part in ("book", "all"):
         for profile in ("ci", "book"):
             time_book(profile)
 
@@ -162,6 +168,28 @@ def require_close(what: str, ours, plain, tolerance: float = 0.03) -> None:
     gap = np.abs(np.asarray(ours) - np.asarray(plain)).max()
     if not gap <= tolerance:
         sys.exit(f"the two sides differ by {gap:.2g} in {what}; their times cannot be compared")
+
+
+def time_grid() -> None:
+    """Time the paper's conditions from an empty cache, for more seeds and more conditions."""
+    every = mcu.grid()
+    spread = every[:: len(every) // 120]
+    sizes = [(every, 5), (spread, 1), (spread, 5), (spread, 20), (spread[::4], 5)]
+    lines = []
+    # Workers start, and import, before the clock does.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        list(pool.map(torch.set_num_threads, [1] * 4 * os.cpu_count()))
+        for conditions, seeds in sizes:
+            with tempfile.TemporaryDirectory() as folder:
+                began = time.perf_counter()
+                setting = mcu.load_profile("book", seeds=seeds)
+                mcu.run(conditions, setting, cache=folder, executor=pool)
+                took = time.perf_counter() - began
+            own = {"conditions": len(conditions), "seeds": seeds, "seconds": f"{took:.1f}"}
+            rate = {"conditions/s": f"{len(conditions) / took:.2f}"}
+            lines.append(own | rate | {"curves/s": f"{len(conditions) * seeds / took:.1f}"})
+    print(f"\nThe grid at book, nothing cached, {os.cpu_count()} processes")
+    print(pd.DataFrame(lines).to_string(index=False), flush=True)
 
 
 def time_book(profile: str) -> None:

@@ -1,0 +1,98 @@
+"""What the paper's claims are judged on: the grid, and the controls that it does not hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from mcu_lite.conditions import COMPARED, grid
+from mcu_lite.curves import connect
+from mcu_lite.distances import matched
+from mcu_lite.methods import METHODS
+from mcu_lite.relearning import area, average_weights, members, placed, relearn
+from mcu_lite.study import Condition, Endpoint, Setting, endpoints, run
+from mcu_lite.tasks import load_task
+from mcu_lite.trajectories import logit_line
+
+SWITCHES = {"CL": {"curriculum": 1.0}, "SO": {"order": 2}}
+MATCHED = ("graddiff", "npo", "scrub")
+"""Methods of which the switched end is also made to move as far as the plain one."""
+FORGOTTEN_CLASS = 3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Tables that the claims are judged on.
+
+    Parameters
+    ----------
+    grid : pandas.DataFrame
+        Of ``run(grid())``.
+    matched : pandas.DataFrame
+        Straight paths "CL matched" and "SO matched": the end with the switch on moved as far
+        from the original as the one without.
+    mixed : pandas.DataFrame
+        What straight lines from the original would show if the network were linear, see
+        `mcu_lite.trajectories.logit_line`; column b as in the grid.
+    averages : pandas.DataFrame
+        model, seed, area, accuracy: how fast a forgotten class returns, and the accuracy on the
+        other classes, of averages along paths ("average ...") and of single models that were
+        given as many steps ("budget ...").
+    """
+
+    grid: pd.DataFrame
+    matched: pd.DataFrame = field(default_factory=pd.DataFrame)
+    mixed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    averages: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def gather(setting: Setting) -> Evidence:
+    """Measure what the claims need, or take it from the cache."""
+    return Evidence(
+        run(grid(), setting),
+        run(matched_conditions(setting), setting),
+        mixed_logits(setting),
+        averages_along_paths(replace(setting, options={"forget_class": FORGOTTEN_CLASS})),
+    )
+
+
+def matched_conditions(setting: Setting) -> list[Condition]:
+    """Straight paths from the plain end to the switched one that moved equally far."""
+    conditions = []
+    for name, switch in SWITCHES.items():
+        for m in MATCHED:
+            equal = matched(Endpoint(m, **switch), Endpoint(m), setting)
+            conditions.append(Condition(f"{name} matched", Endpoint(m), equal, "linear"))
+    return conditions
+
+
+def mixed_logits(setting: Setting) -> pd.DataFrame:
+    """Mix the logits of the original and of each unlearned model in place of their weights."""
+    task = load_task(setting.task, setting.seeds, **setting.options)
+    ends = endpoints([Endpoint(m) for m in COMPARED], setting)
+    lines = (
+        logit_line(stack.origin, stack, task, setting.ts, ["accuracy"]).assign(b=str(end))
+        for end, stack in ends.items()
+    )
+    return pd.concat(lines, ignore_index=True)
+
+
+def averages_along_paths(setting: Setting, steps: int = 150) -> pd.DataFrame:
+    """Average five points of each of two paths, beside models that got the paths' steps."""
+    task = load_task(setting.task, setting.seeds, **setting.options)
+    npo, others = Endpoint("npo"), (Endpoint("npo", 1), Endpoint("finetune"))
+    total = steps + sum(METHODS[m].steps for m in ("npo", "finetune"))
+    # The rate at which fitting moves the middle of a path is half that of its control point.
+    longer = [Endpoint("npo", steps=total), Endpoint("npo", steps=total, lr=2.5e-3)]
+    stacks = endpoints([npo, *others, *longer], setting)
+    models = {f"budget {end}": stacks[end] for end in longer}
+    for other in others:
+        path = connect(stacks[npo], stacks[other], task, objective="npo", steps=steps)
+        at, name = placed(5, "even"), f"{npo.method}–{other.method}"
+        models[f"average {name} weights"] = average_weights(path, at)
+        models[f"average {name} predictions"] = members(path, at)
+    table = relearn(models, task)
+    first = table[(table.step == 0) & (table.split == "test") & (table.metric == "accuracy")]
+    accuracy = first.set_index(["model", "seed"]).value.rename("accuracy")
+    return pd.concat([area(table), accuracy], axis=1).reset_index()

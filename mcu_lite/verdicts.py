@@ -1,0 +1,262 @@
+"""The paper's claims: what each comes to on the evidence, as a row of the scorecard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from mcu_lite.evidence import Evidence
+from mcu_lite.metrics import is_connected, measures
+from mcu_lite.scorecard import Finding
+from mcu_lite.similarity import cluster_stability
+
+CLAIMS: list[Callable[[Evidence], Finding]] = []
+
+
+def claim(function: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+    """Register a function of the evidence as a claim."""
+    CLAIMS.append(function)
+    return function
+
+
+def of(table: pd.DataFrame, *conditions: str) -> pd.DataFrame:
+    """The lines of some conditions."""
+    return table[table.condition.isin(conditions)]
+
+
+def pair_barriers(
+    table: pd.DataFrame, curve: str = "linear", split: str = "retain"
+) -> pd.DataFrame:
+    """Barrier of the loss on one kind of path: condition, a, b, seed, barrier."""
+    own = table[(table.curve == curve) & (table.metric == "loss") & (table.split == split)]
+    return measures(own)[["condition", "a", "b", "seed", "barrier"]]
+
+
+def _approximate(table: pd.DataFrame) -> pd.DataFrame:
+    return table[~table.a.str.startswith("retrain")]
+
+
+@claim
+def paths_exist(evidence: Evidence) -> Finding:
+    """Claim 1, first half."""
+    own = is_connected(_approximate(of(evidence.grid, "Rand", "Met")))
+    any_path = own.groupby(["a", "b", "seed"]).connected.max().astype(float)
+    line = own[own.curve == "linear"].connected.mean()
+    return Finding(
+        "Low-loss paths often exist between unlearned models.",
+        "share of pairs connected on the line or the curve, ε = 0.1 nats",
+        f"{own.groupby(['a', 'b']).ngroups} pairs of approximate methods (Rand, Met)",
+        any_path.groupby("seed").mean().to_numpy(),
+        0.5,
+        "different-methods",
+        f"the straight line alone connects {line:.0%}",
+        floor=0.5,
+    )
+
+
+@claim
+def paths_depend_on_the_method(evidence: Evidence) -> Finding:
+    """Claim 1, second half."""
+    own = is_connected(of(evidence.grid, "Met"))
+    ends = pd.concat([own.assign(m=own[side].str.split().str[0]) for side in "ab"])
+    share = ends.groupby(["seed", "m"]).connected.mean().astype(float).unstack()
+    mean = share.mean().sort_values()
+    return Finding(
+        "Whether a path exists depends on the method.",
+        "range over methods of the share of connected pairs",
+        f"{share.shape[1]} methods, all pairs (Met)",
+        (share.max(axis=1) - share.min(axis=1)).to_numpy(),
+        0.2,
+        "different-methods",
+        f"from {mean.iloc[0]:.0%} (`{mean.index[0]}`) to {mean.iloc[-1]:.0%} (`{mean.index[-1]}`)",
+    )
+
+
+@claim
+def metrics_fluctuate_differently(evidence: Evidence) -> Finding:
+    """Claim 2."""
+    verdicts = is_connected(evidence.grid)
+    yes = verdicts[verdicts.connected.fillna(False).astype(bool) & (verdicts.curve == "bezier")]
+    keys = ["condition", "a", "b", "curve", "seed"]
+    own = evidence.grid[evidence.grid.split == "forget"].merge(yes[keys], on=keys)
+    wide = own.pivot(index=[*keys, "t"], columns="metric", values="value")
+    ranked = wide[["loss", "mia_auc"]].groupby(level=keys).rank()
+    rho = ranked.groupby(level=keys).apply(lambda c: c.loss.corr(c.mia_auc)).dropna()
+    # Membership inference falls where the loss rises: agreement is a correlation of -1.
+    return Finding(
+        "Metrics fluctuate differently along one low-loss path, membership inference most of all.",
+        "1 + Spearman's ρ of forget loss and membership AUC along t (0: they always agree)",
+        f"{yes.groupby(['a', 'b']).ngroups} connected Bézier curves",
+        (1 + rho.groupby("seed").mean()).to_numpy(),
+        0.1,
+        "what-metrics-see",
+        f"median over curves {1 + rho.median():.2f}",
+    )
+
+
+def _needed(table: pd.DataFrame) -> pd.Series:
+    """Smallest ε at which straight lines connect: mean by condition, method and seed."""
+    own = is_connected(table[table.curve == "linear"], tolerance=0)
+    method = own.a.str.split().str[0].rename("method")
+    return own.groupby(["condition", method, "seed"]).by.mean()
+
+
+def _moved(evidence: Evidence, name: str, chapter: str) -> Finding:
+    rand = _needed(_approximate(of(evidence.grid, "Rand")))["Rand"].unstack()
+    change = _needed(of(evidence.grid, name))[name].unstack() - rand
+    equal = (_needed(evidence.matched)[f"{name} matched"].unstack() - rand).dropna(how="all")
+    before, after = change.loc[equal.index].mean(axis=None), equal.mean(axis=None)
+    barriers = pair_barriers(of(evidence.grid, name, "Rand"))
+    retain = barriers[~barriers.a.str.startswith("retrain")].groupby("condition").barrier.mean()
+    return Finding(
+        f"{'Curriculum' if name == 'CL' else 'Second-order'} training moves solutions into "
+        "other basins.",
+        "ε that the line needs between without and with, less that between two seeds (nats)",
+        f"{len(change)} methods ({name}, Rand)",
+        change.mean().to_numpy(),
+        0.1,
+        chapter,
+        f"for {len(equal)} methods {before:.2f}, and {after:.2f} where both ends moved equally "
+        f"far; in the retain loss alone {retain[name] - retain['Rand']:.2f}",
+        "distance" if after < before / 2 else "",
+    )
+
+
+@claim
+def curriculum_moves(evidence: Evidence) -> Finding:
+    """Claim 3, curriculum."""
+    return _moved(evidence, "CL", "curriculum")
+
+
+@claim
+def second_order_moves(evidence: Evidence) -> Finding:
+    """Claim 3, second order."""
+    return _moved(evidence, "SO", "second-order")
+
+
+@claim
+def linear_connectivity_groups_methods(evidence: Evidence) -> Finding:
+    """Claim 4, first half."""
+    own = pair_barriers(of(evidence.grid, "Met")).rename(columns={"barrier": "value"})
+    agreement = [
+        cluster_stability(own[own.seed.isin(part)], 3)
+        for part in (own.seed.unique()[own.seed.unique() != left] for left in own.seed.unique())
+    ]
+    return Finding(
+        "Linear connectivity splits methods into groups.",
+        "adjusted Rand index of three clusters by linear barrier, each seed against the mean",
+        f"{own.groupby(['a', 'b']).ngroups} pairs (Met), leaving out one seed at a time",
+        np.array(agreement),
+        0.5,
+        "who-is-like-whom",
+    )
+
+
+@claim
+def approximate_methods_differ_from_retraining(evidence: Evidence) -> Finding:
+    """Claim 4, second half."""
+    own = pair_barriers(of(evidence.grid, "Oracle"))
+    other = own[own.a.str.startswith("retrain ")].groupby("seed").barrier.mean()
+    same = own[own.a.str.startswith("retrain_same")].groupby("seed").barrier.mean()
+    start = pair_barriers(of(evidence.grid, "Original"))
+    start = start[start.b.str.startswith("retrain ")].groupby("seed").barrier.mean()
+    return Finding(
+        "Most approximate methods are mechanistically distinct from retraining.",
+        "linear barrier to the retrained model of another initialisation (nats)",
+        f"{own.b.nunique()} methods (Oracle)",
+        other.to_numpy(),
+        0.1,
+        "retrained-oracle",
+        f"retrained from the same initialisation {same.mean():.2f}; between the original itself "
+        f"and the retrained model {start.mean():.2f}",
+        "initialisation" if start.mean() > 0.5 * other.mean() else "",
+    )
+
+
+def _bend(table: pd.DataFrame) -> pd.Series:
+    """Largest departure of forget accuracy from its straight line in t, over its change."""
+    own = table[(table.metric == "accuracy") & (table.split == "forget")]
+    lines = measures(own[["b", "seed", "t", "split", "metric", "value"]])
+    change = (lines.start - lines.end).abs().clip(lower=0.02)
+    return (lines[["barrier", "dip"]].max(axis=1) / change).groupby(lines.seed).mean()
+
+
+@claim
+def unlearning_moves_nonlinearly(evidence: Evidence) -> Finding:
+    """Claim 5, as far as the straight path can show it."""
+    own = of(evidence.grid, "Original")
+    own = own[(own.curve == "linear") & own.b.isin(evidence.mixed.b)]
+    bend, mixed = _bend(own), _bend(evidence.mixed)
+    return Finding(
+        "Unlearning moves nonlinearly from the original to the unlearned model.",
+        "largest departure of forget accuracy from a straight line in t, over its total change",
+        f"{own.b.nunique()} methods (Original, straight path)",
+        bend.to_numpy(),
+        0.25,
+        "from-the-original",
+        f"{mixed.mean():.2f} if the logits of the two ends are mixed in place of their weights",
+        "the metric's own bend" if mixed.mean() > bend.mean() / 2 else "",
+    )
+
+
+def _average_gains(evidence: Evidence, column: str, sign: int) -> tuple[pd.Series, str]:
+    """What averages have over the better of the single models with the same budget, by seed."""
+    values = sign * evidence.averages.set_index(["model", "seed"])[column].unstack("model")
+    single = values.columns.str.startswith("budget")
+    best = values.loc[:, single].mean().idxmax()
+    return values.loc[:, ~single].sub(values[best], axis=0).mean(axis=1), best
+
+
+@claim
+def ensembling_generalises(evidence: Evidence) -> Finding:
+    """Claim 6, first half."""
+    gains, best = _average_gains(evidence, "accuracy", 1)
+    return Finding(
+        "Ensembling along the path improves generalisation.",
+        "accuracy on the other classes of averages along paths, less that of one model that got "
+        "as many steps",
+        "averages of 5 weights or predictions on 2 paths, whole class forgotten",
+        gains.to_numpy(),
+        0.005,
+        "relearning",
+        f"against the better of two such models, `{best.removeprefix('budget ')}`",
+    )
+
+
+@claim
+def ensembling_resists_relearning(evidence: Evidence) -> Finding:
+    """Claim 6, second half."""
+    gains, best = _average_gains(evidence, "area", -1)
+    return Finding(
+        "Ensembling along the path resists relearning.",
+        "area under the accuracy on the forgotten class while it is relearned: that of one "
+        "model that got as many steps, less that of averages along paths",
+        "averages of 5 weights or predictions on 2 paths, whole class forgotten",
+        gains.to_numpy(),
+        0.02,
+        "relearning",
+        f"against the better of two such models, `{best.removeprefix('budget ')}`",
+    )
+
+
+@claim
+def smoothness_tracks_difficulty(evidence: Evidence) -> Finding:
+    """Claim 7, over methods."""
+    own = of(evidence.grid, "Rand")
+    own = _approximate(own[(own.curve == "linear") & (own.split == "forget")])
+    lines = measures(own).set_index(["a", "seed", "metric"])
+    hard = lines.start.xs("js_to_oracle", level="metric").unstack("a")
+    rough = {m: lines.roughness.xs(m, level="metric").unstack("a") for m in ("loss", "accuracy")}
+    rho = {m: hard.corrwith(r, axis=1, method="spearman") for m, r in rough.items()}
+    return Finding(
+        "The smoothness of the path tracks how hard the unlearning is.",
+        "Spearman's ρ over methods of distance to the oracle and roughness of the forget loss",
+        f"{hard.shape[1]} methods (Rand, straight path)",
+        rho["loss"].to_numpy(),
+        0.3,
+        "how-much-is-forgotten",
+        f"with the roughness of the accuracy in its place, ρ = {rho['accuracy'].mean():.2f}",
+        floor=0.0,
+    )
