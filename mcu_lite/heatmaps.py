@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
 from mcu_lite.plots import INK, PAGE
 from mcu_lite.similarity import cluster
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOUR = "#CC79A7"
 """Okabe-Ito, and none of those that stand for a split."""

@@ -65,7 +65,7 @@ class Setting:
 
 PROFILES = {
     "ci": Setting(seeds=2, ts=11, epochs=40, steps=40),
-    "book": Setting(seeds=5, ts=21),
+    "book": Setting(seeds=5, ts=21, steps=100),
     "full": Setting(seeds=20, ts=41),
 }
 """How much a run of the book computes; its chapters get the name only."""

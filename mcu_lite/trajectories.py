@@ -102,10 +102,11 @@ def as_path(rows: Tensor, theta: Stack) -> Path:
 def random_walk(rows: Tensor, seed: int = 0) -> Tensor:
     """Take steps as long as those of the rows, each in a random direction, shape (S, B, P)."""
     rng = torch.Generator().manual_seed(seed)
-    steps = rows.diff(dim=0)
-    drawn = torch.randn(steps.shape, generator=rng)
-    drawn *= steps.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
-    return torch.cat([rows[:1], rows[:1] + drawn.cumsum(0)])
+    lengths = rows.diff(dim=0).norm(dim=-1, keepdim=True)
+    walk = torch.randn(rows.shape, generator=rng)
+    walk[1:] *= lengths / walk[1:].norm(dim=-1, keepdim=True)
+    walk[0] = rows[0]
+    return walk.cumsum_(0)
 
 
 def length_over_chord(rows: Tensor) -> Tensor:
@@ -116,17 +117,17 @@ def length_over_chord(rows: Tensor) -> Tensor:
 def progress(rows: Tensor) -> Tensor:
     """Where each row stands above the chord: 0 at its start, 1 at its end, shape (S, B)."""
     chord = rows[-1] - rows[0]
-    return ((rows - rows[0]) * chord).sum(-1) / chord.square().sum(-1)
+    return torch.einsum("sbp,bp->sb", rows - rows[0], chord) / chord.square().sum(-1)
 
 
 def feet(rows: Tensor) -> Tensor:
     """Points of the line through the two ends that are nearest to the rows, shape (S, B, P)."""
-    return rows[0] + progress(rows).unsqueeze(-1) * (rows[-1] - rows[0])
+    return torch.lerp(rows[0], rows[-1], progress(rows).unsqueeze(-1))
 
 
 def off_chord(rows: Tensor) -> Tensor:
     """Distance of each row from the chord, as a share of the chord's length, shape (S, B)."""
-    return (rows - feet(rows)).norm(dim=-1) / (rows[-1] - rows[0]).norm(dim=-1)
+    return feet(rows).sub_(rows).norm(dim=-1) / (rows[-1] - rows[0]).norm(dim=-1)
 
 
 def logit_line(

@@ -82,8 +82,9 @@ def execute_all(folder: Path, profile: str) -> None:
         print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
     # One thread a chapter: two processes of small models beat one with two threads.
     os.environ["OMP_NUM_THREADS"] = str((os.cpu_count() or 1) // WORKERS)
-    # A process that executes one chapter only can tell how much memory its kernel took.
-    with ProcessPoolExecutor(WORKERS, max_tasks_per_child=1) as pool:
+    # A new process for each chapter can tell how much memory its kernel took, and no other.
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, mp_context=spawn, max_tasks_per_child=1) as pool:
         jobs = [pool.submit(execute, chapter, *todo[chapter], profile) for chapter in todo]
         for done, job in enumerate(as_completed(jobs), 1):
             print(f"[{done}/{len(jobs)}] {job.result()}", flush=True)
