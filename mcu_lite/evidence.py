@@ -29,6 +29,8 @@ class Evidence:
     ----------
     grid : pandas.DataFrame
         Of ``run(grid())``.
+    retain_only : pandas.DataFrame
+        Curves between two seeds of each method that were fitted on the retain loss alone.
     matched : pandas.DataFrame
         Straight paths "CL matched" and "SO matched": the end with the switch on moved as far
         from the original as the one without.
@@ -42,6 +44,7 @@ class Evidence:
     """
 
     grid: pd.DataFrame
+    retain_only: pd.DataFrame = field(default_factory=pd.DataFrame)
     matched: pd.DataFrame = field(default_factory=pd.DataFrame)
     mixed: pd.DataFrame = field(default_factory=pd.DataFrame)
     averages: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -51,10 +54,16 @@ def gather(setting: Setting) -> Evidence:
     """Measure what the claims need, or take it from the cache."""
     return Evidence(
         run(grid(), setting),
+        run(retain_only(), setting),
         run(matched_conditions(setting), setting),
         mixed_logits(setting),
         averages_along_paths(replace(setting, options={"forget_class": FORGOTTEN_CLASS})),
     )
+
+
+def retain_only() -> list[Condition]:
+    """Two seeds of each approximate method, on curves that know nothing of forgetting."""
+    return [Condition("Rand", Endpoint(m), Endpoint(m, 1), objective="retain") for m in COMPARED]
 
 
 def matched_conditions(setting: Setting) -> list[Condition]:

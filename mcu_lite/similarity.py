@@ -236,17 +236,32 @@ def _tree(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     return names, linkage(squareform(distance), "average", optimal_ordering=True)
 
 
-def cluster_stability(table: pd.DataFrame, groups: int) -> float:
-    """Mean adjusted Rand index (Hubert and Arabie, 1985) of single seeds with their mean.
+def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> float:
+    """Adjusted Rand index (Hubert and Arabie, 1985) of the clusters of two tables of distances.
 
-    Each tree is cut into `groups` clusters. 1: every seed alone yields the clusters of the mean;
-    about 0: agreement of chance. Seeds with a missing distance are left out.
+    Each tree is cut into `groups` clusters. 1: the same clusters; about 0: agreement of chance.
+
+    Parameters
+    ----------
+    one, other : pandas.DataFrame
+        Of `pairwise`, on the same names.
+    groups : int
     """
-    names, tree = _tree(table)
+    (names, tree), (others, second) = _tree(one), _tree(other)
+    if sorted(names) != sorted(others):
+        raise ValueError(f"other must hold the names of one, {names}, got {others}")
     if not 2 <= groups < len(names):
         raise ValueError(f"groups must lie in 2..{len(names) - 1}, got {groups}")
+    cuts = [fcluster(t, groups, "maxclust") for t in (tree, second)]
+    return float(adjusted_rand_score(cuts[0], cuts[1][[others.index(n) for n in names]]))
+
+
+def cluster_stability(table: pd.DataFrame, groups: int) -> float:
+    """Mean `cluster_agreement` of single seeds with their mean.
+
+    Seeds with a missing distance are left out.
+    """
     whole = [own for _, own in table.groupby("seed") if own.value.notna().all()]
     if not whole:
         raise ValueError("table has no seed with every distance")
-    cuts = [fcluster(t, groups, "maxclust") for t in [tree, *(_tree(own)[1] for own in whole)]]
-    return float(np.mean([adjusted_rand_score(cuts[0], cut) for cut in cuts[1:]]))
+    return float(np.mean([cluster_agreement(table, own, groups) for own in whole]))

@@ -293,6 +293,15 @@ def test_every_page_weighs_less_than_3_mb(site):
     assert [name for name, text in PAGES.items() if len(text.encode()) >= 3e6] == []
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_no_markup_is_left_in_the_text(name):
+    """Tables, roles and links of computed sentences are rendered as those of the prose."""
+    soup = BeautifulSoup(PAGES[name], "html.parser").select_one("article")
+    for part in soup.select("script, pre, code, svg"):
+        part.decompose()
+    assert re.findall(r"\{[\w:]+\}|\|[-—:]+\||\]\(|\*\*|\$\S", soup.get_text()) == []
+
+
 # Colours
 
 

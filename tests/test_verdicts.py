@@ -33,9 +33,34 @@ def test_paths_exist_counts_pairs_that_either_path_connects():
     for i, height in enumerate((0.0, 1.0, 1.0, 1.0)):
         rows += [("Met", f"m{i} seed=0", "n seed=0", "linear", height)]
         rows += [("Met", f"m{i} seed=0", "n seed=0", "bezier", 0.0 if i < 3 else 1.0)]
-    found = verdicts.paths_exist(ev.Evidence(table(rows)))
-    assert found.values.tolist() == [0.75] * 4
-    assert found.verdict == SUPPORTED and "25%" in found.control
+    again = [("Rand", "npo seed=0", "npo seed=1", "bezier", height) for height in (0.0, 1.0)]
+    given = ev.Evidence(table([*rows, again[0]]), retain_only=table(again[1:]))
+    found = verdicts.paths_exist(given)
+    assert found.values.tolist() == [0.8] * 4
+    assert found.verdict == SUPPORTED
+    assert "25%" in found.control and "100%, on the retain loss alone 0%" in found.control
+
+
+def test_groups_must_return_in_seeds_that_were_held_out():
+    """Two groups of methods: no line within one breaks, every line between them does."""
+    names = [f"m{i} seed=0" for i in range(8)]
+
+    def grid(side):
+        return pd.concat(
+            curve("Met", a, b, "linear", float(side(seed, i) != side(seed, i + 1 + j)), seed)
+            for i, a in enumerate(names)
+            for j, b in enumerate(names[i + 1 :])
+            for seed in SEEDS
+        )
+
+    rng = np.random.default_rng(0)
+    drawn = rng.permuted(np.tile([0, 0, 0, 0, 1, 1, 1, 1], (len(SEEDS), 1)), axis=1)
+    same, changing = (
+        verdicts.linear_connectivity_groups_methods(ev.Evidence(grid(side)))
+        for side in (lambda seed, i: i // 4, lambda seed, i: drawn[seed, i])
+    )
+    assert same.verdict == SUPPORTED and not same.confounder
+    assert changing.verdict != SUPPORTED
 
 
 def test_distinct_from_retraining_is_confounded_where_the_original_is_as_far():
