@@ -85,7 +85,7 @@ def as_markdown(card: pd.DataFrame) -> str:
     """The scorecard as a Markdown table with links to the chapters."""
     head = "| claim | test | effect (95 % interval) | control | verdict |\n|---|---|---|---|---|\n"
     rows = (
-        f"| {row.claim} [more]({row.chapter}) | {row.test}, on {row.on} | {row.effect:.2f} "
+        f"| {row.claim} {{doc}}`more <{row.chapter}>` | {row.test}, on {row.on} | {row.effect:.2f} "
         f"({row.low:.2f} to {row.high:.2f}); supported above {row['supported above']:g} "
         f"| {row.control} | **{row.verdict}** |"
         for _, row in card.iterrows()
