@@ -83,11 +83,19 @@ def scorecard(findings: Iterable[Finding]) -> pd.DataFrame:
 
 def as_markdown(card: pd.DataFrame) -> str:
     """The scorecard as a Markdown table with links to the chapters."""
-    head = "| claim | test | effect (95 % interval) | control | verdict |\n|---|---|---|---|---|\n"
+    head = "|   | claim | effect (95 % interval) | supported above | verdict |\n|--|--|--|--|--|\n"
     rows = (
-        f"| {row.claim} {{doc}}`more <{row.chapter}>` | {row.test}, on {row.on} | {row.effect:.2f} "
-        f"({row.low:.2f} to {row.high:.2f}); supported above {row['supported above']:g} "
-        f"| {row.control} | **{row.verdict}** |"
-        for _, row in card.iterrows()
+        f"| {i} | {row.claim} {{doc}}`more <{row.chapter}>` | {row.effect:.2f} ({row.low:.2f} to "
+        f"{row.high:.2f}) | {row['supported above']:g} | **{row.verdict}** |"
+        for i, (_, row) in enumerate(card.iterrows(), 1)
     )
     return head + "\n".join(rows)
+
+
+def tests_as_markdown(card: pd.DataFrame) -> str:
+    """What the effect of each line is, on which conditions, and what its control says."""
+    lines = (
+        f"{i}. {row.test}; {row.on}." + (f" *Control*: {row.control}." if row.control else "")
+        for i, row in enumerate(card.itertuples(), 1)
+    )
+    return "\n".join(lines)

@@ -28,6 +28,8 @@ def test_the_table_links_every_claim_to_its_chapter():
     card = sc.scorecard([finding([1.0, 2.0], control="none"), finding([0.0, 0.1])])
     lines = sc.as_markdown(card).splitlines()
     assert len(lines) == 4 and all("`more <page>`" in line for line in lines[2:])
+    tests = sc.tests_as_markdown(card).splitlines()
+    assert tests == ["1. test; on. *Control*: none.", "2. test; on."]
     assert card.effect.tolist() == [1.5, 0.05]
     with pytest.raises(ValueError, match="at least one Finding"):
         sc.scorecard([])
