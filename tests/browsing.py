@@ -60,12 +60,3 @@ def remote_requests(page):
 def fits(page):
     root = "document.documentElement"
     return page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
-
-
-def switch_to(mode, page):
-    """Choose light or dark mode as a reader does."""
-    for _ in range(3):
-        if page.evaluate("document.documentElement.dataset.mode") == mode:
-            return
-        page.locator(".theme-switch-button").click()
-    pytest.fail(f"no {mode} mode")
