@@ -7,7 +7,9 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-UNUSED = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\n?|<link[^>]*fontawesome\.js[^>]*>\n?")
+UNUSED = re.compile(
+    r"<script[^>]*fontawesome\.js[^>]*></script>\n?|<link[^>]*fontawesome\.js[^>]*>\n?"
+)
 
 
 def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
