@@ -4,6 +4,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from browsing import PAGES
 from bs4 import BeautifulSoup
 
 
@@ -80,3 +81,12 @@ def test_broken_links_are_found(tmp_path, html, problem):
 def test_remote_fonts_are_found(tmp_path):
     (tmp_path / "a.css").write_text('@font-face { src: url("https://example.org/a.woff2") }')
     assert broken_links(tmp_path) == ["a.css: https://example.org/a.woff2 is remote"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_markup_is_left_in_the_text(name):
+    """Tables, roles and links of computed sentences are rendered as those of the prose."""
+    soup = BeautifulSoup(PAGES[name], "html.parser").select_one("article")
+    for part in soup.select("script, pre, code, svg"):
+        part.decompose()
+    assert re.findall(r"\{[\w:]+\}|\|[-—:]+\||\]\(|\*\*|\$\S", soup.get_text()) == []
