@@ -1,6 +1,7 @@
 """The built book and how tests open its pages."""
 
 import os
+import shutil
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
@@ -20,6 +21,13 @@ FLAGS = (
 def missing(message):
     """Skip where something is not installed; continuous integration must have it all."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+
+
+def find_chromium(playwright):
+    """Path of the browser: that of $CHROMIUM, the system's, or Playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = [os.environ.get("CHROMIUM"), *map(shutil.which, names)]
+    return next(filter(None, found), playwright.chromium.executable_path)
 
 
 class StaticHost(SimpleHTTPRequestHandler):

@@ -1,5 +1,3 @@
-import os
-import shutil
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -7,7 +5,7 @@ from threading import Thread
 
 import pytest
 import torch
-from browsing import FLAGS, SITE, StaticHost, missing
+from browsing import FLAGS, SITE, StaticHost, find_chromium, missing
 from playwright.sync_api import sync_playwright
 
 import mcu_lite as mcu
@@ -56,9 +54,7 @@ def origins(site):
 @pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = [os.environ.get("CHROMIUM"), *map(shutil.which, names)]
-        path = next(filter(None, found), playwright.chromium.executable_path)
+        path = find_chromium(playwright)
         if not Path(path).exists():
             missing("no Chromium: `apt-get install chromium` or `playwright install chromium`")
         with playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
