@@ -18,8 +18,9 @@ for (let folder = new URL(".", location); location.protocol.startsWith("http"); 
   const request = new XMLHttpRequest();
   request.open("HEAD", new URL("objects.inv", folder), false);
   request.send();
-  if (request.ok) document.write(`<base href="${new URL("404.html", folder)}">`);
-  if (request.ok || folder.pathname === "/") break;
+  const found = request.status === 200;
+  if (found) document.write(`<base href="${new URL("404.html", folder)}">`);
+  if (found || folder.pathname === "/") break;
   folder = new URL("..", folder);
 }
 </script>"""
