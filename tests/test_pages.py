@@ -19,6 +19,11 @@ FINDINGS = """async (rules) => {
     .filter(({ impact }) => ["serious", "critical"].includes(impact))
     .flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 200)}`));
 }"""
+UNSAID = """() => [...document.querySelectorAll("article svg")]
+  .filter((e) => !e.closest("button, [aria-hidden=true]"))
+  .filter((e) => !/\\d/.test(e.closest("svg[role=img]")?.ariaLabel))
+  .map((e) => e.outerHTML.slice(0, 200))"""
+"""Figures whose text alternative does not say, in numbers, what they show."""
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 """All other rules see the same in light and dark mode."""
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important }"
@@ -37,6 +42,7 @@ def test_every_page_is_accessible_fits_and_loads_nothing_remote(context, origins
     page = show(context, origins, f"../{name}" if "/" not in name else name[5:])
     page.evaluate(AXE.read_text("utf-8"))
     page.add_style_tag(content=STILL)
+    assert page.evaluate(UNSAID) == []
     found = {}
     for width in (1200, 380):
         page.set_viewport_size({"width": width, "height": 900})
@@ -86,10 +92,11 @@ def test_the_first_page_can_be_read_by_keyboard_alone(context, origins, width):
 FOCUS = """() => {
   const e = document.activeElement;
   if (e === document.body) return null;
-  const box = e.getBoundingClientRect();
+  const names = [e.className, e.ariaLabel, e.parentElement.className].join(" ");
+  const { width, height } = e.getBoundingClientRect();
   const { outlineStyle, boxShadow } = getComputedStyle(e);
-  const names = [e.className, e.ariaLabel, e.parentElement.className];
-  return [names.join(" "), box.width > 0 && box.height > 0 && e.checkVisibility()];
+  const marked = outlineStyle !== "none" || boxShadow !== "none";
+  return [names, width > 0 && height > 0 && e.checkVisibility() && marked];
 }"""
 
 

@@ -113,7 +113,7 @@ def published(tmp_path_factory):
     return build(
         tmp_path_factory.mktemp("published"),
         book_remote="https://token@github.com/someone/fork.git",
-        book_address="https://someone.example.org/fork/",
+        book_address="https://someone.example.org/fork",
     )
 
 

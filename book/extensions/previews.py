@@ -9,7 +9,6 @@ from hashlib import sha256
 from html import escape, unescape
 from pathlib import Path
 from textwrap import shorten, wrap
-from urllib.parse import urljoin
 
 import matplotlib
 import nbformat
@@ -45,13 +44,13 @@ def add_tags(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
     )
     tags = {"og:type": "article", "og:title": title, "og:description": text}
     tags["og:site_name"] = app.config.html_title
-    address = app.config.book_address
+    address = app.config.book_address.rstrip("/")
     if address:
-        tags["og:url"] = urljoin(address, f"{pagename}.html")
+        tags["og:url"] = f"{address}/{pagename}.html"
     if figure:
         image = draw(Path(app.outdir), app.config.html_title, title, figure)
         tags |= {
-            "og:image": urljoin(address, image) if address else context["pathto"](image, 1),
+            "og:image": f"{address}/{image}" if address else context["pathto"](image, 1),
             "og:image:width": str(WIDTH),
             "og:image:height": str(HEIGHT),
             "og:image:alt": unescape(FIGURE.match(figure)[1]),
