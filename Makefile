@@ -3,6 +3,7 @@ PROFILE ?= book
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
+UV = $(BIN)/uv
 READY := $(VENV)/.ready
 VENDOR := book/vendor/.ready
 HTML = _build/$(PROFILE)/_build/html
@@ -21,6 +22,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install -q uv==0.13.9
 	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[book,vision,cluster,test]'
 	touch $@
+
+$(BIN)/uv: | $(READY)
 
 $(VENDOR): package.json scripts/vendor.py | $(READY)
 	PATH="$(abspath $(BIN)):$$PATH" npm install --silent --no-save --no-package-lock --ignore-scripts
@@ -57,16 +60,17 @@ chapter: $(READY) ## execute one chapter: NAME=unlearning PROFILE=ci PARAMETERS=
 bench: $(READY) $(VENDOR) ## time the package and the book against plain loops
 	$(BIN)/python benchmarks/run.py
 
-lint: $(READY) ## check format and style
+lint: $(READY) ## check format, style and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-constraints: $(READY) ## pin the newest versions that fit
-	$(BIN)/uv pip compile -q --universal --no-emit-index-url --python-version 3.11 --all-extras pyproject.toml -o constraints.txt
+constraints: $(UV) ## pin versions of new dependencies; UPGRADE=--upgrade takes the newest of all
+	$(UV) pip compile -q $(UPGRADE) --universal --no-emit-index-url --python-version 3.11 --all-extras pyproject.toml -o constraints.txt
 
 clean: ## remove what was built
 	rm -rf _build book/vendor node_modules

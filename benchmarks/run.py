@@ -32,7 +32,7 @@ Side = Callable[[], float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "part", nargs="?", choices=["package", "grid", "book", "all"], default="all"
+        "part", nargs="?", choices=["package", "grid", "book", "pages", "all"], default="all"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
@@ -44,6 +44,9 @@ def main() -> None:
     if chosen.part in ("book", "all"):
         for profile in ("ci", "book"):
             time_book(profile)
+    if chosen.part in ("pages", "all"):
+        pages = Path(__file__).with_name("pages.py")
+        subprocess.run([sys.executable, pages], check=True)
 
 
 def time_package() -> None:

@@ -54,8 +54,11 @@ def stage(source: Path) -> None:
     """Copy what rendering needs; chapters that an earlier run executed stay."""
     (source / "book").mkdir(parents=True, exist_ok=True)
     config = (ROOT / "_config.yml").read_text()
+    extensions = os.path.relpath(BOOK / "extensions", source)
     (source / "_config.yml").write_text(
-        config.replace("execute_notebooks: cache", 'execute_notebooks: "off"')
+        config.replace("execute_notebooks: cache", 'execute_notebooks: "off"').replace(
+            "book/extensions", extensions
+        )
     )
     shutil.copy(ROOT / "_toc.yml", source)
     shutil.copy(BOOK / "references.bib", source / "book")

@@ -47,7 +47,8 @@ def test_the_conda_environment_installs_the_same_pins():
 
 
 def test_javascript_is_pinned_exactly():
-    pins = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    package = json.loads((ROOT / "package.json").read_text())
+    pins = package["dependencies"] | package["devDependencies"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", pin) for pin in pins.values())
 
 

@@ -14,6 +14,16 @@ new MutationObserver(() => {
   });
 }).observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-valuetext"] });
 
+// The theme's own names hide the text that these show.
+document
+  .querySelectorAll(".search-button-field[aria-label], summary[aria-label]")
+  .forEach((element) => element.removeAttribute("aria-label"));
+
+// The bibliography calls itself a list, and its entries something else than items.
+document
+  .querySelectorAll(".citation-list[role=list]")
+  .forEach((list) => list.removeAttribute("role"));
+
 // It also calls MathJax 2 by name; no widget holds mathematics.
 addEventListener("DOMContentLoaded", () => {
   if (window.MathJax) MathJax.Hub = { Queue() {} };

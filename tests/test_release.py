@@ -1,0 +1,107 @@
+"""What a release is made of: wheel, sdist, changelog, workflows."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+from sysconfig import get_path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+WORKFLOWS = {path.stem: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
+PACKAGE = {f"mcu_lite/{path.name}" for path in (ROOT / "mcu_lite").glob("*.*")}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The sdist, and the wheel built from it."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(out.glob("*.tar.gz")), next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(built):
+    _, wheel = built
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert wheel.name == f"mcu_lite-{VERSION}-py3-none-any.whl"
+    assert "mcu_lite/atlas.js" in PACKAGE <= names
+    rest = {name.partition("/")[0] for name in names - PACKAGE}
+    assert rest == {f"mcu_lite-{VERSION}.dist-info"}
+
+
+def test_the_sdist_holds_the_sources_and_nothing_built(built):
+    sdist, _ = built
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {*PACKAGE, "README.md", "LICENSE", "CHANGELOG.md", "book/index.md"} <= names
+    assert not [n for n in names if re.match(r"_build|node_modules|book/vendor|\.venv", n)]
+    assert not [n for n in names if n.endswith(".ipynb")]
+
+
+def test_the_wheel_installs_and_works(built, tmp_path):
+    """In an environment that finds the dependencies installed here, but not this clone."""
+    _, wheel = built
+    run = {"check": True, "capture_output": True, "text": True, "cwd": tmp_path}
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "new"], **run)
+    python = tmp_path / "new" / "bin" / "python"
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "pip", "install", "--no-deps", "--python", python, wheel], **run)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    new = Path(subprocess.run([python, "-c", where], **run).stdout.strip())
+    # A folder on the path, not a site directory: editable installs in it stay unseen.
+    (new / "dependencies.pth").write_text(get_path("purelib"))
+    code = "import mcu_lite as mcu; print(mcu.__file__, mcu.__version__, mcu.load_task('digits'))"
+    shown = subprocess.run([python, "-I", "-c", code], **run).stdout
+    assert shown.split()[:2] == [str(new / "mcu_lite" / "__init__.py"), VERSION]
+    assert "540 retain" in shown
+
+
+def test_the_version_is_written_once_and_in_the_changelog():
+    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert heading[1] == VERSION
+    code = "".join(path.read_text() for path in (ROOT / "mcu_lite").glob("*.py"))
+    assert f'"{VERSION}"' not in code
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_are_valid_and_pin_major_versions(name):
+    flow = yaml.load(WORKFLOWS[name], yaml.BaseLoader)
+    assert {"name", "on", "jobs"} <= set(flow)
+    assert flow["permissions"] == {"contents": "read"}
+    for job in flow["jobs"].values():
+        assert {"runs-on", "steps", "timeout-minutes"} <= set(job)
+        for step in job["steps"]:
+            assert ("uses" in step) != ("run" in step)
+            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step.get("uses", "a/b@v1"))
+            subprocess.run(["bash", "-n"], input=step.get("run", ""), text=True, check=True)
+
+
+def commands(name):
+    jobs = yaml.load(WORKFLOWS[name], yaml.BaseLoader)["jobs"]
+    return {job: [s.get("run", "") for s in own["steps"]] for job, own in jobs.items()}
+
+
+def test_workflows_test_publish_and_try_the_newest_dependencies():
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111
+    assert ".ci/run" in commands("book")["test"]
+    jobs = yaml.load(WORKFLOWS["book"], yaml.BaseLoader)["jobs"]
+    assert jobs["publish"]["needs"] == "test"
+    assert "refs/heads/main" in jobs["publish"]["if"]
+    assert jobs["publish"]["permissions"] == {"contents": "write"}
+    build, deploy = jobs["publish"]["steps"][-2:]
+    assert build["run"] == "make book"
+    assert deploy["with"]["publish_dir"] == "_build/book/_build/html"
+    launch = (ROOT / "book/extensions/launch.py").read_text()
+    assert f'BRANCH = "{deploy["with"]["publish_branch"]}"' in launch
+    upgrade, test = commands("nightly")["newest"][-2:]
+    assert "make constraints UPGRADE=--upgrade" in upgrade and test == ".ci/run"
+    target = re.search(r"\nconstraints:.*\n\t(.*)", (ROOT / "Makefile").read_text())[1]
+    assert "$(UPGRADE)" in target
