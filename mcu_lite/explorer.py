@@ -101,9 +101,8 @@ def explore(
     for stack in (where, faces):
         stack.layout = whole
     follow_slider(slider, [*stacks, where, faces])
-    ground_floor = w.GridBox([panel], layout=w.Layout(grid_template_columns="100%", width="100%"))
-    children = [row_of_controls, where, ground_floor, faces]
-    children += [legend(tables, metrics), side_by_side(panels)]
+    children = [row_of_controls, where, legend(tables, metrics)]
+    children.append(side_by_side([panel, faces, *panels]))
     return w.VBox(children, layout=whole)
 
 

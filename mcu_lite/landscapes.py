@@ -98,7 +98,7 @@ def plane(a: Tensor | Stack, b: Tensor | Stack, c: Tensor | Stack) -> Plane:
     return Plane(origin, basis, corners.movedim(1, 0))
 
 
-def grid(plane: Plane, points: int = 25, margin: float = 0.2) -> Tensor:
+def grid(plane: Plane, points: int = 25, margin: tuple[float, float] = (0.2, 0.2)) -> Tensor:
     """Even grid around the corners, the same for all seeds in units of each seed's chord.
 
     Parameters
@@ -106,19 +106,20 @@ def grid(plane: Plane, points: int = 25, margin: float = 0.2) -> Tensor:
     plane : Plane
     points : int
         On either side, at least 2.
-    margin : float
-        Space around the corners of all seeds, as a share of what they span on either axis.
+    margin : pair of float
+        Space around the corners of all seeds, as a share of what they span along x and y.
 
     Returns
     -------
     Tensor, shape (points, points, B, 2)
         Coordinates; the first axis goes along y.
     """
-    if points < 2 or not margin >= 0:
+    if points < 2 or not min(margin) >= 0:
         raise ValueError(f"points must be >= 2 and margin >= 0, got {points} and {margin}")
     scaled = plane.corners / plane.chord.unsqueeze(-1)
     low, high = scaled.amin((0, 1)), scaled.amax((0, 1))
-    low, high = low - margin * (high - low), high + margin * (high - low)
+    space = torch.tensor(margin) * (high - low)
+    low, high = low - space, high + space
     x, y = (torch.linspace(*ends, points, dtype=torch.float64) for ends in zip(low, high))
     cells = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
     return cells.unsqueeze(2) * plane.chord.unsqueeze(-1)

@@ -17,9 +17,9 @@ from mcu_lite.curves import Path
 from mcu_lite.landscapes import Plane, as_field
 from mcu_lite.plots import COLOURS, INK, PAGE, STYLES
 
-LEVELS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the retain loss in nats: it spans orders of magnitude."""
-SHADES = np.linspace(0.0, 0.45, len(LEVELS) + 1)
+SHADES = np.linspace(0.0, 0.5, len(LEVELS) + 1)
 """Opacity of the retain loss: the page shows through, dark or light, and text stays readable."""
 STEPS = np.linspace(0.1, 0.9, 9)
 """Of the forget accuracy."""
@@ -67,10 +67,10 @@ def plot_map(
     side, chord = len(retain), float(plane.chord[row])
     own = table[table.seed == seed].drop_duplicates("point").sort_values("point")
     x, y = (own[axis].to_numpy().reshape(side, side) * chord for axis in "xy")
-    ax = Figure(figsize=(5.6, 4.6), layout="constrained").subplots()
+    ax = Figure(figsize=(3.7, 4.0), layout="constrained").subplots()
     shades = [(*to_rgb(COLOURS["retain"]), opacity) for opacity in SHADES]
     filled = ax.contourf(x, y, retain, LEVELS, colors=shades, extend="both")
-    bar = ax.figure.colorbar(filled, ax=ax, location="bottom", shrink=0.8, aspect=40)
+    bar = ax.figure.colorbar(filled, ax=ax, location="bottom", aspect=40)
     bar.set_label(f"retain loss (nats), seed {seed}", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     lines = ax.contour(x, y, forget, STEPS, colors=COLOURS["forget"], linewidths=1.1)
@@ -95,6 +95,9 @@ def plot_map(
         ncols=len(handles),
         frameon=False,
         fontsize=8,
+        columnspacing=1,
+        handletextpad=0.4,
+        borderaxespad=0,
     )
     ax.set_label(_describe(plane, paths, corners, row, seed, retain, forget))
     return ax

@@ -4,9 +4,10 @@
   const slider = root.querySelector("input[type=range]");
   const faces = [...root.querySelectorAll("input[type=radio]")];
   const panels = root.querySelector(".mcu-panels");
+  const portrait = root.querySelector(".mcu-chosen img");
   const say = root.querySelector("[aria-live]");
   const n = faces.length, T = data.ts.length, C = data.classes;
-  const W = 260, H = 170, LEFT = 42, BOTTOM = 24, TOP = 20;
+  const W = 200, H = 150, LEFT = 32, BOTTOM = 22, TOP = 20;
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const words = (text) => new Uint16Array(bytes(text).buffer);
   const pairs = {}, unpacked = {};
@@ -35,7 +36,7 @@
 
   function bars(p, label, truth) {
     const wide = (W - LEFT) / C, low = H - BOTTOM, high = H - BOTTOM - TOP;
-    let svg = `<text x="8" y="12">predicted probability</text>`;
+    let svg = `<text x="2" y="11">predicted probability</text>`;
     for (const v of [0, 0.5, 1])
       svg += `<text x="${LEFT - 5}" y="${low - v * high + 4}" text-anchor="end">${v}</text>`;
     p.forEach((v, c) => {
@@ -60,7 +61,7 @@
     const x = (i) => LEFT + (W - LEFT - 8) * data.ts[i];
     const y = (v) => TOP + (H - TOP - BOTTOM) * (1 - v / top);
     const draw = (values) => values.map((v, i) => `${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join("L");
-    let svg = `<text x="8" y="12">${title}</text>`;
+    let svg = `<text x="2" y="11">${title}</text>`;
     for (const v of [0, top / 2, top])
       svg += `<text x="${LEFT - 5}" y="${y(v) + 4}" text-anchor="end">${+v.toPrecision(2)}</text>`;
     for (const i of [0, T - 1])
@@ -91,9 +92,10 @@
     panels.innerHTML = bars(now, label, truth) +
       lines("loss (nats)", along(loss, 1000), mean(loss, 1000), high, k, " nats") +
       lines("membership score", along(score, 65535), mean(score, 65535), 1, k, "");
+    portrait.src = faces[j].nextElementSibling.src;
     slider.setAttribute("aria-valuetext", `t = ${data.ts[k]}`);
     say.textContent = `Image ${j + 1} is a ${truth}, labelled ${label}. At t = ${data.ts[k]} the model ` +
-      `predicts ${best} with ${Math.round(100 * now[best])} %${best === label ? ", the label it was to forget" : ""}.`;
+      `predicts ${best} with ${Math.round(100 * now[best])}%${best === label ? ", the label it was to forget" : ""}.`;
   }
 
   function choose() {

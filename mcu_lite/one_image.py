@@ -64,8 +64,11 @@ def one_image(
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
     name = "image-" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    # The first one shown has a wrong label, if there is one: it can only have been memorised.
+    wrong = task.noisy[row, index]
+    first = int(wrong.int().argmax())
     faces = zip(pixels(task, index), data["truth"], data["labels"])
-    picker = "".join(_choice(name, i, *face) for i, face in enumerate(faces))
+    picker = "".join(_choice(name, i, *face, i == first) for i, face in enumerate(faces))
     selects = "".join(
         f"<label>{escape(label)} <select></select></label> " for label in ("from", "to", "path")
     )
@@ -74,18 +77,20 @@ def one_image(
         f'<div id="{name}" class="mcu-atlas mcu-image"><fieldset><legend>forgotten image</legend>'
         f'<div class="mcu-faces">{picker}</div></fieldset>'
         f'<p>{selects}<label>t <input type="range" min="0" step="1"></label></p>'
-        '<p aria-live="polite"></p><div class="mcu-panels"></div></div>'
+        '<div class="mcu-chosen"><img alt="" class="dark-light"><p aria-live="polite"></p></div>'
+        '<div class="mcu-panels"></div></div>'
         f'<script>({draw})(document.getElementById("{name}"), {text})</script>'
     )
 
 
-def _choice(name: str, i: int, grey: np.ndarray, truth: int, label: int) -> str:
+def _choice(name: str, i: int, grey: np.ndarray, truth: int, label: int, chosen: bool) -> str:
     """A radio button that shows an image: the arrow keys go from one to the next."""
     about = f"a {truth}" if truth == label else f"a {truth}, labelled {label}"
-    checked = " checked" if i == 0 else ""
+    kind = "dark-light" if truth == label else "dark-light mcu-wrong"
     return (
-        f'<label title="{about}"><input type="radio" name="{name}" value="{i}"{checked}>'
-        f'<img src="{as_png(grey)}" alt="image {i + 1}, {about}"></label>'
+        f'<label title="{about}"><input type="radio" name="{name}" value="{i}"'
+        f'{" checked" * chosen}><img src="{as_png(grey)}" alt="image {i + 1}, {about}" '
+        f'class="{kind}"></label>'
     )
 
 

@@ -14,9 +14,9 @@ from sklearn.datasets import load_digits
 from mcu_lite.per_example import Followed
 from mcu_lite.tasks import Task
 
-STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:8px 6px"
-FACE = "display:block;image-rendering:pixelated;border:1px solid #888"
-TEXT = "margin:0;font-size:0.8rem;line-height:1.35;color:inherit"
+STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:6px"
+FACE = "image-rendering:pixelated;border:1px solid #888;margin:0;padding:0"
+TEXT = "font-size:0.75rem;line-height:1.3;white-space:nowrap"
 
 
 def pixels(task: Task, index: Sequence[int]) -> np.ndarray:
@@ -84,8 +84,8 @@ def strip(
         right = labels[i] == truth[i]
         about = f"a {truth[i]}" if right else f"a {truth[i]}, labelled {labels[i]}"
         faces.append(
-            f'<figure style="margin:0"><img src="{as_png(grey)}" alt="forgotten image, {about}" '
-            f'width="48" style="{FACE}">'
-            f'<figcaption style="{TEXT}">{about}{lines}</figcaption></figure>'
+            f'<div style="display:flex;gap:6px;align-items:center"><img src="{as_png(grey)}" '
+            f'alt="forgotten image, {about}" width="44" height="44" class="dark-light" '
+            f'style="{FACE}"><div style="{TEXT}">{about}{lines}</div></div>'
         )
     return f'<div style="{STRIP}">{"".join(faces)}</div>'
