@@ -80,9 +80,9 @@ def plot_map(
     for (name, path), style in zip(paths.items(), STYLES):
         at = plane.coordinates(path.rows(np.linspace(0, 1, 61)))[:, row]
         handles += ax.plot(*at.T, style, color=INK, lw=1.6, label=name)
-    for name, place in zip(corners, plane.corners[:, row].tolist()):
+    for name, place, aside in zip(corners, plane.corners[:, row].tolist(), (-12, -12, 5)):
         ax.plot(*place, "s", ms=5, color=INK)
-        ax.annotate(name, place, (5, 5), textcoords="offset points", fontsize=8)
+        ax.annotate(name, place, (-4, aside), textcoords="offset points", fontsize=8)
     ax.set_aspect("equal" if equal else "auto")
     ax.set_xlabel(f"distance from {corners[0]} towards {corners[1]}", fontsize=8)
     ax.set_ylabel(f"at right angles, towards {corners[2]}", fontsize=8)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,12 +12,14 @@ from urllib.request import urlopen
 import ipywidgets as w
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
-from test_site import FLAGS, missing
+from test_site import chromium
 
 import mcu_lite as mcu
 from mcu_lite import landscapes as ls
+from mcu_lite.explorer import add_arc_axis
 from mcu_lite.widgets import spot
 
 
@@ -83,8 +84,6 @@ def test_the_arc_axis_has_its_ticks_where_the_length_is(path):
     ts = np.linspace(0, 1, 101)
     arc = path.arc_length(ts).double().numpy()[:, 0]
     ax = mcu.plot_along_t(made(ts), "loss")
-    from mcu_lite.explorer import add_arc_axis
-
     add_arc_axis(ax, ts, arc, "curve")
     (above,) = ax.child_axes
     assert [tick.get_text() for tick in above.get_xticklabels()] == [
@@ -99,8 +98,6 @@ def test_the_arc_axis_has_its_ticks_where_the_length_is(path):
 
 
 def made(ts):
-    import pandas as pd
-
     return pd.DataFrame(
         {"t": ts, "seed": 0, "split": "retain", "metric": "loss", "value": np.sin(3 * ts)}
     )
@@ -156,9 +153,7 @@ def test_live_fits_on_the_objective_of_the_end_that_was_unlearned(stacks, task):
 
 def test_live_keeps_a_curve(stacks, task, monkeypatch):
     fitted = []
-    import mcu_lite.live
-
-    module = sys.modules["mcu_lite.live"]
+    module = sys.modules["mcu_lite.live"]  # The name in the package is the function.
     monkeypatch.setattr(module, "connect", lambda *a, **k: fitted.append(k) or mcu.connect(*a, **k))
     widget = mcu.live(stacks, task, ts=3, steps=2, images=2)
     _, _, kind, slider = controls(widget)
@@ -218,15 +213,6 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(20)
-
-
-def chromium(playwright):
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = [os.environ.get("CHROMIUM"), *map(shutil.which, names)]
-    path = next(filter(None, found), playwright.chromium.executable_path)
-    if not Path(path).exists():
-        missing("no Chromium: `apt-get install chromium` or `playwright install chromium`")
-    return playwright.chromium.launch(executable_path=path, args=FLAGS)
 
 
 def test_live_answers_in_jupyterlab(lab):
