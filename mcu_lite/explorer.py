@@ -69,7 +69,7 @@ def explore(
     row : int
         Place in the stacks of the seed whose map and images are shown.
     images : int
-        How many, half of them wrongly labelled.
+        How many, half of them wrongly labelled; 0 for a task without images.
 
     Returns
     -------

@@ -53,7 +53,7 @@ def live(
     row : int
         Place in the stacks of the seed whose images are shown.
     images : int
-        How many, half of them wrongly labelled.
+        How many, half of them wrongly labelled; 0 for a task without images.
 
     Returns
     -------

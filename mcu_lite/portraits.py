@@ -72,6 +72,8 @@ def strip(
     row : int
         Place of the seed in the stacks.
     """
+    if not len(places):
+        return ""
     index = task.forget[row, list(places)]
     labels, truth = task.labels[row, index].tolist(), task.truth[index].tolist()
     faces = []

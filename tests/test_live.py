@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -160,6 +161,13 @@ def test_live_keeps_a_curve(stacks, task, monkeypatch):
     for t, name in enumerate(("curve on the retain loss", "straight line") * 2):
         kind.value, slider.value = name, 0.1 + t / 10
     assert len(fitted) == 2
+
+
+def test_live_takes_a_task_without_images(stacks, task):
+    words = replace(task, name="words")
+    assert "<img" not in text_of(mcu.live(stacks, words, ts=3, images=0))
+    with pytest.raises(ValueError, match="'words' has no images"):
+        mcu.live(stacks, words, ts=3)
 
 
 def test_live_needs_two_stacks(stacks, task):
