@@ -74,7 +74,10 @@ def plot_map(
     bar.set_label(f"retain loss (nats), seed {seed}", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     lines = ax.contour(x, y, forget, STEPS, colors=COLOURS["forget"], linewidths=1.1)
-    for text in ax.clabel(lines, fmt=lambda v: f"{v:.0%}", fontsize=7):
+    drawn = [v for v in STEPS if forget.min() < v < forget.max()]
+    # Crowded lines have room for every other label only.
+    named = drawn if len(drawn) < 4 else drawn[1::2]
+    for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=7):
         text.set_color(INK)
     handles = [Line2D([], [], color=COLOURS["forget"], lw=1.1, label="forget accuracy")]
     for (name, path), style in zip(paths.items(), STYLES):
