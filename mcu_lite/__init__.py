@@ -7,9 +7,14 @@ from mcu_lite.atlas import atlas
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import Path, connect
 from mcu_lite.downloads import download
+from mcu_lite.explorer import explore
+from mcu_lite.live import live
+from mcu_lite.maps import plot_map
 from mcu_lite.methods import METHODS, method
 from mcu_lite.metrics import METRICS, evaluate, is_connected, measures, metric
 from mcu_lite.models import MODELS, cnn, mlp
+from mcu_lite.one_image import one_image
+from mcu_lite.per_example import follow
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
 from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.statistics import compare, interval, paired
@@ -44,9 +49,12 @@ __all__ = [
     "download",
     "endpoints",
     "evaluate",
+    "explore",
+    "follow",
     "grid",
     "interval",
     "is_connected",
+    "live",
     "load_profile",
     "load_task",
     "mean_sd",
@@ -54,10 +62,12 @@ __all__ = [
     "method",
     "metric",
     "mlp",
+    "one_image",
     "oracle_objective",
     "paired",
     "picture",
     "plot_along_t",
+    "plot_map",
     "plot_models",
     "run",
     "scrub",

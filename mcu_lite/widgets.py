@@ -8,6 +8,7 @@ from html import escape
 import ipywidgets as w
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mcu_lite.plots import (
     COLOURS,
@@ -52,7 +53,21 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     ts = sorted(next(iter(named.values())).t.unique())
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")
-    start, whole = len(ts) // 2, w.Layout(width="100%")
+    slider, row = controls(ts)
+    stacks = [_numbers(named, metrics, ts)]
+    panels = []
+    for metric in metrics:
+        panel, marks = overlaid(*_panel(named, metric, ts))
+        panels.append(panel)
+        stacks.append(marks)
+    follow_slider(slider, stacks)
+    children = [row, legend(named, metrics), side_by_side(panels), stacks[0]]
+    return w.VBox(children, layout=w.Layout(width="100%"))
+
+
+def controls(ts: Sequence[float]) -> tuple[w.SelectionSlider, w.HBox]:
+    """Return a slider over t that starts in the middle, and a row of it and its play button."""
+    start = len(ts) // 2
     slider = w.SelectionSlider(
         options=[f"{t:.3g}" for t in ts],
         index=start,
@@ -62,26 +77,71 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     )
     play = w.Play(min=0, max=len(ts) - 1, value=start, interval=120, description="move along t")
     w.jslink((play, "value"), (slider, "index"))
-    stacks = [_numbers(named, metrics, ts)]
-    panels = []
-    for metric in metrics:
-        base, frames = _panel(named, metric, ts)
-        overlay = w.Stack(frames, layout=w.Layout(grid_area="1 / 1 / 2 / 2"))
-        stacks.append(overlay)
-        panels.append(w.GridBox([base, overlay], layout=w.Layout(grid_template_columns="100%")))
-    for stack in stacks:
-        stack.selected_index = start
-        w.jslink((slider, "index"), (stack, "selected_index"))
     line = w.Layout(flex_flow="row wrap", grid_gap="0 12px", width="100%")
+    return slider, w.HBox([play, slider], layout=line)
+
+
+def follow_slider(slider: w.SelectionSlider, stacks: Sequence[w.Stack]) -> None:
+    """Let every stack show the frame of the slider's t; linked in the browser."""
+    for stack in stacks:
+        stack.selected_index = slider.index
+        w.jslink((slider, "index"), (stack, "selected_index"))
+
+
+def side_by_side(panels: Sequence[w.Widget]) -> w.GridBox:
+    """Lay panels out in as many columns as the page has room for."""
     columns = "repeat(auto-fill, minmax(min(100%, 290px), 1fr))"
-    grid = w.GridBox(panels, layout=w.Layout(grid_template_columns=columns, width="100%"))
-    return w.VBox(
-        [w.HBox([play, slider], layout=line), _legend(named, metrics), grid, stacks[0]],
-        layout=whole,
-    )
+    layout = w.Layout(grid_template_columns=columns, width="100%")
+    return w.GridBox(list(panels), layout=layout)
 
 
-def _legend(named: dict, metrics: Sequence[str]) -> w.HTML:
+def overlaid(ax: Axes, marks: Sequence[str], **layout: str) -> tuple[w.GridBox, w.Stack]:
+    """Draw a figure once, and over it one light frame for each t.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Its label is the figure's text alternative.
+    marks : sequence of str
+        Inline SVG in the figure's coordinates, see `spot`.
+    **layout : str
+        Of the panel, such as ``grid_column``.
+
+    Returns
+    -------
+    panel : ipywidgets.GridBox
+    frames : ipywidgets.Stack
+    """
+    shared = w.Layout(grid_area="1 / 1 / 2 / 2", margin="0", width="100%")
+    frames = [w.HTML(frame(ax, mark), layout=shared) for mark in marks]
+    base = w.HTML(svg(ax.figure, ax.get_label()), layout=shared)
+    stack = w.Stack(frames, layout=w.Layout(grid_area="1 / 1 / 2 / 2"))
+    whole = w.Layout(grid_template_columns="100%", **layout)
+    return w.GridBox([base, stack], layout=whole), stack
+
+
+def frame(ax: Axes, mark: str) -> str:
+    """Inline SVG of the size of a figure, transparent but for its mark."""
+    width, height = ax.figure.get_size_inches() * 72
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" style="{WHOLE}" aria-hidden="true">'
+    return f"{head}{mark}</svg>"
+
+
+def settle(ax: Axes) -> None:
+    """Place the axes and keep them there, so that `spot` finds what `overlaid` will draw."""
+    if isinstance(ax.figure.get_layout_engine(), ConstrainedLayoutEngine):
+        ax.figure.draw_without_rendering()
+        ax.figure.set_layout_engine("none")
+
+
+def spot(ax: Axes, x: float, y: float) -> tuple[float, float]:
+    """Place of a point of a settled figure in its SVG coordinates."""
+    px, py = ax.transData.transform((x, y)) * 72 / ax.figure.dpi
+    height = ax.figure.get_size_inches()[1] * 72
+    return round(float(px), 1), round(float(height - py), 1)
+
+
+def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
     """Colours of the splits and line styles of the models, once for all panels."""
     drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
     keys = [(split, themed(COLOURS[split]), "none") for split in SPLITS if split in drawn]
@@ -96,32 +156,27 @@ def _legend(named: dict, metrics: Sequence[str]) -> w.HTML:
     return w.HTML(" ".join(items), layout=w.Layout(width="100%"))
 
 
-def _panel(named: dict, metric: str, ts: list[float]) -> tuple[w.HTML, list[w.HTML]]:
-    """The figure, drawn once, and one light overlay for each t in the same coordinates."""
+def _panel(named: dict, metric: str, ts: list[float]) -> tuple[Axes, list[str]]:
+    """The figure, and what marks each t on it."""
     ax = plot_along_t(named, metric)
     ax.get_legend().remove()
-    base = svg(ax.figure, ax.get_label())
-    width, height = ax.figure.get_size_inches() * 72
-    shared = w.Layout(grid_area="1 / 1 / 2 / 2", margin="0", width="100%")
+    return ax, marks_along(ax, named, metric, ts)
+
+
+def marks_along(ax: Axes, named: dict, metric: str, ts: Sequence[float]) -> list[str]:
+    """Mark each t: a vertical line, and a dot on the mean curve of every table and split."""
+    settle(ax)
     stats = [summary(table, metric)["mean"] for table in named.values()]
-    head = f'<svg viewBox="0 0 {width:g} {height:g}" style="{WHOLE}" aria-hidden="true">'
-    frames = [w.HTML(f"{head}{_marker(ax, stats, t, height)}</svg>", layout=shared) for t in ts]
-    return w.HTML(base, layout=shared), frames
+    return [_marker(ax, stats, t) for t in ts]
 
 
-def _marker(ax: Axes, stats: list[pd.Series], t: float, height: float) -> str:
+def _marker(ax: Axes, stats: list[pd.Series], t: float) -> str:
     """A vertical line at t and a dot on every curve, in SVG coordinates."""
-    scale = 72 / ax.figure.dpi
-
-    def place(y: float) -> tuple[float, float]:
-        px, py = ax.transData.transform((t, y)) * scale
-        return round(px, 1), round(height - py, 1)
-
-    (x, top), (_, bottom) = (place(y) for y in reversed(ax.get_ylim()))
+    (x, top), (_, bottom) = (spot(ax, t, y) for y in reversed(ax.get_ylim()))
     marks = f'<path d="M{x} {top}V{bottom}" stroke="currentColor" opacity=".4"/>'
     for line in stats:
         for split in line.index.unique("split"):
-            cx, cy = place(line[split, t])
+            cx, cy = spot(ax, t, line[split, t])
             marks += f'<circle cx="{cx}" cy="{cy}" r="3.5" fill="{themed(COLOURS[split])}"/>'
     return marks
 

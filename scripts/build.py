@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-INPUTS = ("mcu_lite/*.py", "constraints.txt", "scripts/build.py")
+INPUTS = ("mcu_lite/*.py", "mcu_lite/*.js", "constraints.txt", "scripts/build.py")
 WORKERS = min(os.cpu_count() or 1, 4)
 
 
