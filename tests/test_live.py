@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from urllib.request import urlopen
 
 import ipywidgets as w
