@@ -7,10 +7,11 @@ from mcu_lite.atlas import atlas
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import Path, connect
 from mcu_lite.downloads import download
-from mcu_lite.methods import METHODS, method
-from mcu_lite.metrics import METRICS, evaluate, is_connected, measures, metric
+from mcu_lite.methods import METHODS, Examples, method
+from mcu_lite.metrics import METRICS, Outputs, evaluate, is_connected, measures, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
+from mcu_lite.splitting import task_of
 from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.statistics import compare, interval, paired
 from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, endpoints, load_profile, run
@@ -31,7 +32,9 @@ __all__ = [
     "Architecture",
     "Condition",
     "Endpoint",
+    "Examples",
     "Objective",
+    "Outputs",
     "Path",
     "Setting",
     "Stack",
@@ -62,6 +65,7 @@ __all__ = [
     "run",
     "scrub",
     "task",
+    "task_of",
     "train",
     "unlearn",
 ]
