@@ -28,7 +28,7 @@ def task_of(
     ----------
     inputs : Tensor or array, shape (N, ...)
         Whatever the model takes; scale it before.
-    labels : Tensor or array of int, shape (N,)
+    labels : Tensor or array of int or bool, shape (N,)
         Classes 0, 1, 2, ...
     forget : float in (0, 1), or sequence of int
         Share of the training examples to forget, drawn anew for each seed; or the positions of

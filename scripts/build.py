@@ -59,6 +59,8 @@ def stage(source: Path) -> None:
     )
     shutil.copy(ROOT / "_toc.yml", source)
     shutil.copy(BOOK / "references.bib", source / "book")
+    (source / "scripts").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "scripts" / "used_in.py", source / "scripts")
     for folder in ("assets", "vendor"):
         shutil.copytree(BOOK / folder, source / "book" / folder, dirs_exist_ok=True)
     for prose in set(BOOK.glob("*.md")) - set(chapters()):
