@@ -11,7 +11,7 @@ HTML = _build/$(PROFILE)/_build/html
 # Every kernel would compile every library anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help book test browser lab serve chapter bench lint format constraints clean
+.PHONY: help book test browser lab serve chapter exercises bench lint format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -56,6 +56,9 @@ chapter: $(READY) ## execute one chapter: NAME=unlearning PROFILE=ci PARAMETERS=
 	@mkdir -p _build
 	$(BIN)/jupytext --quiet --to ipynb --output _build/$(NAME).raw.ipynb book/$(NAME).md
 	$(BIN)/papermill _build/$(NAME).raw.ipynb _build/$(NAME).ipynb -k python3 --cwd book -p profile $(PROFILE) $(PARAMETERS)
+
+exercises: $(READY) ## write the notebooks that students open, at PROFILE, into _build/exercises
+	$(BIN)/python scripts/exercises.py $(PROFILE)
 
 bench: $(READY) $(VENDOR) ## time the package and the book against plain loops
 	$(BIN)/python benchmarks/run.py

@@ -10,12 +10,13 @@ from mcu_lite.downloads import download
 from mcu_lite.explorer import explore
 from mcu_lite.live import live
 from mcu_lite.maps import plot_map
-from mcu_lite.methods import METHODS, method
-from mcu_lite.metrics import METRICS, evaluate, is_connected, measures, metric
+from mcu_lite.methods import METHODS, Examples, method
+from mcu_lite.metrics import METRICS, Outputs, evaluate, is_connected, measures, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.one_image import one_image
 from mcu_lite.per_example import follow
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
+from mcu_lite.splitting import task_of
 from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.statistics import compare, interval, paired
 from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, endpoints, load_profile, run
@@ -36,7 +37,9 @@ __all__ = [
     "Architecture",
     "Condition",
     "Endpoint",
+    "Examples",
     "Objective",
+    "Outputs",
     "Path",
     "Setting",
     "Stack",
@@ -72,6 +75,7 @@ __all__ = [
     "run",
     "scrub",
     "task",
+    "task_of",
     "train",
     "unlearn",
 ]

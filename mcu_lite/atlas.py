@@ -34,6 +34,12 @@ def atlas(table: pd.DataFrame) -> HTML:
     ------
     ValueError
         If the table is not of a study, or its curves were measured at different ts.
+
+    Examples
+    --------
+    >>> ends = {"condition": "Rand", "a": "npo", "b": "npo seed=1", "curve": "bezier"}
+    >>> type(atlas(table.assign(**ends, objective="npo"))).__name__
+    'HTML'
     """
     missing = {*CURVE, "t", "seed", "split", "metric", "value"} - set(table)
     if missing or table.empty:

@@ -28,6 +28,12 @@ def grid(methods: Sequence[str] = COMPARED, paths: Sequence[str] = PATHS) -> lis
     methods : sequence of str
         Names in ``METHODS``.
     paths : sequence of str
+
+    Examples
+    --------
+    >>> pairs = grid(["npo", "scrub"])
+    >>> sorted({condition.name for condition in pairs})[:3]
+    ['CL', 'CL×SO', 'CL–CL']
     """
     families = (rand, met, curriculum, order, both, oracles, original)
     ends = [line for family in families for line in family(methods)]

@@ -18,13 +18,25 @@ from mcu_lite.unlearning import Objective, retain_objective, unlearning_objectiv
 
 
 def bezier_weights(t: Tensor, points: int) -> Tensor:
-    """Bernstein polynomials: weights of `points` control points at each t, shape (..., points)."""
+    """Bernstein polynomials: weights of `points` control points at each t, shape (..., points).
+
+    Examples
+    --------
+    >>> bezier_weights(torch.tensor(0.5), 3).tolist()
+    [0.25, 0.5, 0.25]
+    """
     n = points - 1
     return torch.stack([comb(n, k) * t**k * (1 - t) ** (n - k) for k in range(points)], dim=-1)
 
 
 def chain_weights(t: Tensor, points: int) -> Tensor:
-    """Hat functions of a polygonal chain with equally long intervals of t, shape (..., points)."""
+    """Hat functions of a polygonal chain with equally long intervals of t, shape (..., points).
+
+    Examples
+    --------
+    >>> chain_weights(torch.tensor(0.25), 3).tolist()
+    [0.5, 0.5, 0.0]
+    """
     knots = torch.arange(points, dtype=t.dtype)
     return (1 - (t.unsqueeze(-1) * (points - 1) - knots).abs()).clamp(min=0)
 
@@ -46,6 +58,15 @@ class Path:
         Curves of which an endpoint or the fit diverged.
     objective : str
         What the inner control points were fitted on; "" if nothing was.
+
+    Examples
+    --------
+    >>> path.rows([0, 0.25, 1]).shape
+    torch.Size([3, 2, 26122])
+    >>> torch.equal(path.rows([0.0])[0], a.rows)
+    True
+    >>> path.arc_length([0, 0.5, 1])[0].tolist()
+    [0.0, 0.0]
     """
 
     kind: str
@@ -133,6 +154,20 @@ def connect(
     -----
     The gradient reaches the control points through φ(t) = Σ W_k(t) θ_k, so the
     factor 2t(1-t) of the quadratic curve is part of it.
+
+    Examples
+    --------
+    >>> path = connect(a, b, task, objective="npo", steps=5)
+    >>> path.kind, path.objective, tuple(path.control.shape)
+    ('bezier', 'npo', (3, 2, 26122))
+
+    Two ordinary modules, and a loss of one's own:
+
+    >>> x, y = torch.randn(20, 3), torch.arange(20) % 2
+    >>> def loss(model):
+    ...     return nn.functional.cross_entropy(model(x), y)
+    >>> connect(nn.Linear(3, 2), nn.Linear(3, 2), objective=loss, steps=5).model_at(0.5)
+    Linear(in_features=3, out_features=2, bias=True)
     """
     known("curve", curve, CURVES)
     known("sampling", sampling, SAMPLING)

@@ -26,6 +26,11 @@ def download(table: pd.DataFrame, name: str, **parameters: object) -> HTML:
         Of the file, without ending.
     **parameters
         Written at its head, such as ``setting=...``.
+
+    Examples
+    --------
+    >>> "npo.csv.gz" in download(table, "npo", seeds=2).data
+    True
     """
     if table.empty:
         raise ValueError(f"table {name!r} is empty")

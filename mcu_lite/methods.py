@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
+from mcu_lite.tasks import known
 from mcu_lite.training import per_example
 
 Losses = tuple[Tensor | None, Tensor | None]
@@ -90,13 +91,49 @@ class Method:
     l1: float = 0.0
     description: str = ""
 
+    def terms_on(self, forget: Examples, retain: Examples) -> Losses:
+        """Return the two losses of a batch, checked to be one number an example, or None."""
+        both = self.losses(forget, retain)
+        if not isinstance(both, tuple) or len(both) != 2 or both == (None, None):
+            raise ValueError(f"method {self.name!r} must return two losses, got {both!r}")
+        for name, term, seen in zip(("forget", "retain"), both, (forget, retain)):
+            if term is not None and term.shape != seen.labels.shape:
+                raise ValueError(
+                    f"method {self.name!r} must return one {name} loss an example, shape "
+                    f"{tuple(seen.labels.shape)}, got {tuple(term.shape)}"
+                )
+        return both
+
 
 METHODS: dict[str, Method] = {}
+FIELDS = [field.name for field in fields(Method) if field.name not in ("name", "losses")]
 RECIPE = ("lr", "steps", "forget_weight")
+TwoLosses = Callable[[Examples, Examples], Losses]
 
 
-def method(name: str, terms: tuple[str, str] = ("", ""), source: str = "", **recipe) -> Callable:
+def method(
+    name: str, terms: tuple[str, str] = ("", ""), source: str = "", **recipe: float | str
+) -> Callable[[TwoLosses], TwoLosses]:
     """Register a function of (forget, retain) as an unlearning method.
+
+    The function gets two `Examples`, a batch of each split, and returns two losses per example,
+    each of shape (B, n), or None for an absent term. The first line of its docstring becomes the
+    method's description.
+
+    Parameters
+    ----------
+    name : str
+        By which `mcu_lite.unlearn`, `mcu_lite.connect` and `mcu_lite.Endpoint` know it.
+    terms : tuple of two str
+        The forget and the retain term in words, for tables.
+    source : str
+    **recipe
+        ``forget_weight``, ``lr``, ``steps`` and the other fields of `Method`.
+
+    Raises
+    ------
+    ValueError
+        For a field that `Method` does not have.
 
     Examples
     --------
@@ -107,8 +144,10 @@ def method(name: str, terms: tuple[str, str] = ("", ""), source: str = "", **rec
     >>> METHODS.pop("hinge").forget_weight
     0.1
     """
+    for part in recipe:
+        known("part of the recipe", part, FIELDS)
 
-    def register(losses: Callable) -> Callable:
+    def register(losses: TwoLosses) -> TwoLosses:
         summary = (losses.__doc__ or "").strip().split("\n")[0]
         METHODS[name] = Method(name, losses, terms, source, description=summary, **recipe)
         return losses

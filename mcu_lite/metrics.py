@@ -75,14 +75,51 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+BETTER = ("higher", "lower", "oracle")
+Reading = Callable[[Outputs, str], np.ndarray]
 
 
 def metric(
-    name: str, label: str, better: str, splits: tuple[str, ...] = SPLITS, **more
-) -> Callable:
-    """Register a function of (outputs, split) as a metric."""
+    name: str, label: str, better: str, splits: tuple[str, ...] = SPLITS, **more: bool
+) -> Callable[[Reading], Reading]:
+    """Register a function of (outputs, split) as a metric.
 
-    def register(function: Callable) -> Callable:
+    The function gets the `Outputs` of M models on one seed and the name of a split, and
+    returns one number a model, shape (M,).
+
+    Parameters
+    ----------
+    name, label : str
+        In tables and on axes.
+    better : {"higher", "lower", "oracle"}
+        On the retain set; "oracle" means that the retrained model is the goal.
+    splits : tuple of str
+        On which it is measured.
+    **more
+        ``needs_oracle`` and ``slow``, see `Metric`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown direction, split or option.
+
+    Examples
+    --------
+    >>> @metric("confidence", "mean confidence", "oracle", ("forget",))
+    ... def confidence(outputs, split):
+    ...     return np.exp(outputs.log_p[split].max(-1)).mean(-1)
+    >>> evaluate(theta, task, metrics=["confidence"]).value.between(0.1, 1).tolist()
+    [True, True]
+    >>> METRICS.pop("confidence").splits
+    ('forget',)
+    """
+    known("direction", better, BETTER)
+    for split in splits:
+        known("split", split, SPLITS)
+    for option in more:
+        known("option", option, ("needs_oracle", "slow"))
+
+    def register(function: Reading) -> Reading:
         METRICS[name] = Metric(name, label, function, splits, better, **more)
         return function
 
@@ -209,6 +246,14 @@ def evaluate(
     -------
     pandas.DataFrame
         Tidy: t, seed, split, metric, value. NaN for seeds that diverged.
+
+    Examples
+    --------
+    >>> table = evaluate(path, task, ts=3, metrics=["loss"])
+    >>> table.t.unique().tolist()
+    [0.0, 0.5, 1.0]
+    >>> evaluate(theta, task, metrics=["accuracy"]).split.unique().tolist()
+    ['retain', 'forget', 'test']
     """
     chosen = _choose(metrics, oracle)
     if isinstance(models, Path):
@@ -225,7 +270,7 @@ def evaluate(
     values = np.full((len(task), len(cells), len(ts)), np.nan)
     for b in np.flatnonzero(~models.diverged.numpy()):
         outputs = _outputs(architecture, task, rows[:, b], b, {k: r[b] for k, r in extra.items()})
-        values[b] = [m.function(outputs, split) for m, split in cells]
+        values[b] = [_read(m, outputs, split) for m, split in cells]
     names = {"split": [split for _, split in cells], "metric": [m.name for m, _ in cells]}
     return pd.DataFrame(
         {
@@ -235,6 +280,16 @@ def evaluate(
             "value": values.ravel(),
         }
     )
+
+
+def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
+    """One number for each model, or a `ValueError` that names the metric."""
+    values, wanted = np.asarray(m.function(outputs, split)), outputs.logits[split].shape[:1]
+    if values.shape != wanted:
+        raise ValueError(
+            f"metric {m.name!r} must return one number a model, shape {wanted}, got {values.shape}"
+        )
+    return values
 
 
 def _choose(metrics: Iterable[str] | None, oracle: Stack | None) -> list[Metric]:
@@ -278,18 +333,36 @@ def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
 
 
 def barrier(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    """Largest excess of a loss over the straight line, at least 0 (Frankle et al., 2020)."""
+    """Largest excess of a loss over the straight line, at least 0 (Frankle et al., 2020).
+
+    Examples
+    --------
+    >>> float(barrier([1, 4, 3], [0, 0.5, 1]))
+    2.0
+    """
     return excess(values, ts).max(-1)
 
 
 def roughness(values: np.ndarray) -> np.ndarray:
-    """Total variation beyond that of a straight line; 0 for a monotone curve."""
+    """Total variation beyond that of a straight line; 0 for a monotone curve.
+
+    Examples
+    --------
+    >>> float(roughness([1, 4, 3])), float(roughness([1, 2, 3]))
+    (2.0, 0.0)
+    """
     values = np.asarray(values, float)
     return np.abs(np.diff(values)).sum(-1) - np.abs(values[..., -1] - values[..., 0])
 
 
 def monotonicity(values: np.ndarray) -> np.ndarray:
-    """Net change over total variation: 1 for a monotone curve, 0 for one that returns."""
+    """Net change over total variation: 1 for a monotone curve, 0 for one that returns.
+
+    Examples
+    --------
+    >>> float(monotonicity([1, 4, 3]))
+    0.5
+    """
     values = np.asarray(values, float)
     variation = np.abs(np.diff(values)).sum(-1)
     net = np.abs(values[..., -1] - values[..., 0])
@@ -302,6 +375,11 @@ def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple
     Parameters
     ----------
     better : {"higher", "lower"}
+
+    Examples
+    --------
+    >>> effective_interval([1, 0.5, 0.2, 0.9, 0.8], [0, 0.25, 0.5, 0.75, 1], "lower")
+    (0.25, 0.5)
     """
     known("direction", better, ("higher", "lower"))
     sign = 1.0 if better == "higher" else -1.0
@@ -331,6 +409,13 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         One line a curve, seed, split and metric: its start, middle and end, barrier (largest
         excess over the straight line), dip (largest deficit), roughness and monotonicity.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> hill = pd.DataFrame({"t": [0, 0.5, 1], "seed": 0, "metric": "loss", "value": [1, 4, 3]})
+    >>> measures(hill)[["barrier", "dip", "roughness", "monotonicity"]].round(2).values.tolist()
+    [[2.0, 0.0, 2.0, 0.5]]
     """
     keys = [c for c in table if c not in ("t", "value")]
     wide = table.pivot(index=keys, columns="t", values="value").sort_index(axis=1)
@@ -368,6 +453,12 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
         One line a curve and seed: seed, connected, breaks ("retain", "forget" or ""), t and
         by: where and by how many nats the worse of the two is exceeded; negative if none is.
         A diverged seed has ``connected`` missing (NA).
+
+    Examples
+    --------
+    >>> verdict = is_connected(table, tolerance=100)
+    >>> verdict.connected.tolist(), verdict.breaks.tolist()
+    ([True, True], ['', ''])
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")

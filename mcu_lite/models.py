@@ -6,7 +6,13 @@ from torch import nn
 
 
 def mlp(inputs: int = 64, classes: int = 10, width: int = 128) -> nn.Module:
-    """Two hidden layers of `width` ReLU units on flattened inputs."""
+    """Two hidden layers of `width` ReLU units on flattened inputs.
+
+    Examples
+    --------
+    >>> mlp(inputs=30, classes=2, width=16)(torch.zeros(5, 30)).shape
+    torch.Size([5, 2])
+    """
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(inputs, width),
@@ -21,6 +27,11 @@ def cnn(classes: int = 10, width: int = 16) -> nn.Module:
     """Two 3x3 convolutions with GroupNorm on 8x8 grey images, shape (n, 1, 8, 8).
 
     GroupNorm keeps no running statistics, so a point of a curve is a complete model.
+
+    Examples
+    --------
+    >>> cnn()(torch.zeros(5, 64)).shape
+    torch.Size([5, 10])
     """
     return nn.Sequential(
         nn.Unflatten(-1, (1, 8, 8)),

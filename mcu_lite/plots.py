@@ -52,7 +52,13 @@ def left_out(table: pd.DataFrame) -> int:
 
 
 def mean_sd(values: pd.Series, digits: int = 2) -> str:
-    """Write mean and standard deviation over seeds; NaN is left out."""
+    """Write mean and standard deviation over seeds; NaN is left out.
+
+    Examples
+    --------
+    >>> mean_sd(pd.Series([0.1, 0.2, 0.3]))
+    '0.20 ± 0.10'
+    """
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
@@ -77,6 +83,11 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
     Axes
         Its title says how many seeds were left out because they diverged, its label
         describes it in words.
+
+    Examples
+    --------
+    >>> plot_along_t(table, "accuracy").get_xlabel()
+    't'
     """
     named = by_name(tables)
     ax = Figure(figsize=(3.7, 2.75), layout="constrained").subplots() if ax is None else ax
@@ -108,6 +119,12 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = 
         Of `mcu_lite.evaluate` for each stack, by name.
     metric : str
     ax : matplotlib Axes, optional
+
+    Examples
+    --------
+    >>> both = {"original": mcu.evaluate(theta, task), "npo": mcu.evaluate(a, task)}
+    >>> [tick.get_text() for tick in plot_models(both, "accuracy").get_xticklabels()]
+    ['original', 'npo']
     """
     named = by_name(tables)
     ax = Figure(figsize=(5.6, 2.6), layout="constrained").subplots() if ax is None else ax
@@ -179,7 +196,13 @@ def svg(figure: Figure, text: str) -> str:
 
 
 def picture(*axes: Axes) -> HTML:
-    """Show figures in a page, light or dark; what they show is their text alternative too."""
+    """Show figures in a page, light or dark; what they show is their text alternative too.
+
+    Examples
+    --------
+    >>> "<svg" in picture(plot_along_t(table, "loss")).data
+    True
+    """
     cells = (
         f'<div style="flex:1 1 320px;min-width:min(100%,{ax.figure.get_figwidth() * 55:.0f}px);'
         f'max-width:{ax.figure.get_figwidth() * 110:.0f}px">'

@@ -30,6 +30,14 @@ class Architecture:
     ValueError
         If the module has no trainable parameter, or keeps running statistics
         (batch norm), which a row cannot carry.
+
+    Examples
+    --------
+    >>> architecture = Architecture(nn.Linear(3, 2))
+    >>> architecture.size, architecture.names
+    (8, ('weight', 'bias'))
+    >>> architecture.logits(torch.zeros(5, 8), torch.ones(4, 3), shared=True).shape
+    torch.Size([5, 4, 2])
     """
 
     module: nn.Module
@@ -148,6 +156,16 @@ class Stack:
     ------
     ValueError
         If the shapes disagree, or a row that is not marked as diverged holds NaN or infinity.
+
+    Examples
+    --------
+    >>> stack = Stack.of(nn.Linear(3, 2), nn.Linear(3, 2), label="linear")
+    >>> stack.rows.shape
+    torch.Size([2, 8])
+    >>> stack.module(1)
+    Linear(in_features=3, out_features=2, bias=True)
+    >>> print(stack.report())
+    linear: 2 models, none diverged
     """
 
     architecture: Architecture

@@ -35,6 +35,12 @@ def interval(values: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[flo
     2015): of 5 normal values the plain ones would cover the mean in 84 % of cases, these do in
     92 %. No resample leaves the range of the values, so 1 - 2^(1-n) is a limit: 94 % for n = 5.
     All values equal to v give (v, v), fewer than two give (nan, nan).
+
+    Examples
+    --------
+    >>> low, high = interval([0.8, 0.9, 1.0, 1.1, 1.2])
+    >>> low < 1.0 < high
+    True
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
@@ -81,6 +87,11 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, seed: int = 0) -> Co
     share of the 2^n sign flips whose mean is as far from 0 (Fisher, 1935). It is exact up
     to n = 13; beyond, sign flips are drawn at random. Pairs with a NaN are left out; fewer
     than two pairs have neither p, effect nor interval.
+
+    Examples
+    --------
+    >>> paired([3, 4, 5, 6, 7], [1, 2, 2, 4, 4]).p
+    0.0625
     """
     a, b = _vector("a", a), _vector("b", b)
     if a.shape != b.shape:
@@ -132,6 +143,13 @@ def compare(
     -------
     pandas.DataFrame
         One line a pair: a, b, difference, low, high, effect, p, p_corrected, n.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({"method": ["npo", "scrub"] * 3, "seed": [0, 0, 1, 1, 2, 2]})
+    >>> scores["value"] = [0.9, 0.5, 0.8, 0.5, 1.0, 0.5]
+    >>> compare(scores, by="method").round(2)[["a", "b", "difference", "n"]].values.tolist()
+    [['npo', 'scrub', 0.4, 3]]
     """
     for column in (by, values, seed):
         known("column", column, list(table))

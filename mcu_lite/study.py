@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mcu_lite.cache import cache_folder, load, save
+from mcu_lite.cache import cache_folder, load, meaning, save
 from mcu_lite.curves import CURVES, connect
 from mcu_lite.methods import METHODS, RECIPE
 from mcu_lite.metrics import METRICS, evaluate
@@ -30,8 +30,8 @@ ROWS_AT_ONCE = 40
 ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
 COMPUTING = ("tasks", "models", "stacks", "optimizers", "training", "methods", "curriculum")
-COMPUTING += ("unlearning", "curves", "metrics", "study")
-"""Modules on which results depend: if one of them changes, everything is computed anew."""
+COMPUTING += ("splitting", "unlearning", "curves", "metrics", "study")
+"""Modules on which results depend: if their code changes, everything is computed anew."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,13 @@ PROFILES = {
 
 
 def load_profile(name: str, **changes) -> Setting:
-    """Return a profile of ``PROFILES`` by name, with some fields changed."""
+    """Return a profile of ``PROFILES`` by name, with some fields changed.
+
+    Examples
+    --------
+    >>> load_profile("book", ts=41).ts
+    41
+    """
     return replace(PROFILES[known("profile", name, PROFILES)], **changes)
 
 
@@ -92,6 +98,11 @@ class Endpoint:
         First-order (AdamW) or second-order (Sophia).
     lr, steps, forget_weight : optional
         In place of the method's own recipe.
+
+    Examples
+    --------
+    >>> print(Endpoint("npo", seed=1, curriculum=1.0, order=2))
+    npo seed=1 curriculum=1 order=2
     """
 
     method: str = "npo"
@@ -131,6 +142,11 @@ class Condition:
     objective : str, optional
         What the curve is fitted on. By default the unlearning objective of `a`, else of
         `b`; the retain loss if neither has a forget term.
+
+    Examples
+    --------
+    >>> Condition("Met", Endpoint("npo"), Endpoint("finetune")).objective
+    'npo'
     """
 
     name: str
@@ -189,6 +205,13 @@ def run(
     ------
     ValueError
         If there is no condition, or the cache cannot be written.
+
+    Examples
+    --------
+    >>> small = Setting(seeds=2, ts=3, epochs=2, steps=2)
+    >>> pair = Condition("Rand", Endpoint("npo"), Endpoint("npo", seed=1), "linear")
+    >>> list(run([pair], small).columns[:5])
+    ['condition', 'a', 'b', 'curve', 'objective']
     """
     conditions, setting = list(dict.fromkeys(conditions)), setting or Setting()
     if not conditions:
@@ -212,7 +235,14 @@ def endpoints(
     *,
     cache: str | os.PathLike | None = None,
 ) -> dict[Endpoint, Stack]:
-    """Return the models at the ends of paths; what the cache holds is not computed again."""
+    """Return the models at the ends of paths; what the cache holds is not computed again.
+
+    Examples
+    --------
+    >>> small = Setting(seeds=2, epochs=2)
+    >>> [str(end) for end in endpoints([Endpoint("npo"), Endpoint("scrub", seed=1)], small)]
+    ['npo seed=0', 'scrub seed=1']
+    """
     setting, folder = setting or Setting(), cache_folder(cache)
     task = load_task(setting.task, setting.seeds, **setting.options)
     return {end: _endpoint(end, task, setting, folder) for end in ends}
@@ -300,7 +330,8 @@ def _code() -> str:
 
 @remember
 def _package() -> str:
-    return "".join((Path(__file__).parent / f"{name}.py").read_text() for name in COMPUTING)
+    files = (Path(__file__).parent / f"{name}.py" for name in COMPUTING)
+    return "".join(meaning(file.read_text()) for file in files)
 
 
 @remember

@@ -96,7 +96,17 @@ TASKS: dict[str, Callable[..., Task]] = {}
 
 
 def task(name: str) -> Callable:
-    """Register a function that builds a `Task` under `name`."""
+    """Register a function that builds a `Task` under `name`.
+
+    Examples
+    --------
+    >>> @task("clean digits")
+    ... def clean(seeds, forget=0.1):
+    ...     return digits(seeds, forget, noise=0.0)
+    >>> load_task("clean digits", seeds=2, forget=0.2).forget.shape
+    torch.Size([2, 120])
+    >>> del TASKS["clean digits"]
+    """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
         TASKS[name] = function
@@ -121,12 +131,15 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     ------
     ValueError
         For an unknown name, no seed, or an option out of its range.
+
+    Examples
+    --------
+    >>> load_task("digits", forget=0.1, seeds=2)
+    digits: 10 classes, 2 seeds, forgets a random 10%
+    540 retain + 60 forget + 1197 test examples, 20% of the training labels noisy
     """
     build = TASKS[known("task", name, TASKS)]
-    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
-    if not seeds or min(seeds) < 0:
-        raise ValueError(f"seeds must hold at least one seed, none negative, got {seeds}")
-    return build(seeds, **options)
+    return build(seeds_of(seeds), **options)
 
 
 @task("digits")
@@ -210,6 +223,14 @@ def _draw(
     if forget_class is not None:
         gone = truth[chosen] == forget_class
     return labels, chosen[~gone], chosen[gone], test
+
+
+def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Turn the seeds, or how many, into a tuple."""
+    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
+    if not seeds or min(seeds) < 0:
+        raise ValueError(f"seeds must hold at least one seed, none negative, got {seeds}")
+    return seeds
 
 
 def known(what: str, name: str, names: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from tqdm.auto import trange
 
 from mcu_lite.models import MODELS
 from mcu_lite.optimizers import Sophia
-from mcu_lite.stacks import Stack, architecture_of, generators, initial_rows
+from mcu_lite.stacks import Architecture, Stack, architecture_of, generators, initial_rows
 from mcu_lite.tasks import Task, known
 
 CURVATURE_EVERY = 5
@@ -167,11 +167,27 @@ def train(
     Returns
     -------
     Stack
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or split, or a module whose output on n inputs of the task does not
+        have the shape (n, classes).
+
+    Examples
+    --------
+    >>> train(task, epochs=1).rows.shape
+    torch.Size([2, 26122])
+    >>> def small():
+    ...     return nn.Sequential(nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 10))
+    >>> len(train(task, small, epochs=1))
+    2
     """
     build = MODELS[known("model", model, MODELS)] if isinstance(model, str) else model
     index = getattr(task, known("split", split, ("train", "retain")))
     architecture = architecture_of(build)
     start = initial_rows(build, seed, task.seeds) if start is None else start
+    _check_output(architecture, start, task)
     draw = batches(index, batch, generators("order", seed, task.seeds))
 
     def loss(rows: Tensor) -> Tensor:
@@ -185,3 +201,14 @@ def train(
     )
     label = "original" if split == "train" else "retrained"
     return Stack(architecture, rows, label, initial=start, diverged=diverged)
+
+
+def _check_output(architecture: Architecture, rows: Tensor, task: Task) -> None:
+    """A module of one's own is tried on two examples before it is trained."""
+    with torch.no_grad():
+        shape = architecture.logits(rows[:1], task.inputs[:2], shared=True)[0].shape
+    if len(shape) != 2 or shape[0] != 2 or shape[1] < task.classes:
+        raise ValueError(
+            f"model must return logits of shape (n, {task.classes}) for n inputs, "
+            f"got {tuple(shape)} for 2"
+        )

@@ -89,7 +89,9 @@ def unlearning_objective(
                 _examples(known_of[s], place, logits)
                 for s, place, logits in zip(SPLITS_SEEN, places, parts)
             )
-            return _total(recipe, *recipe.losses(forget, retain), rows, progress, steps, curriculum)
+            return _total(
+                recipe, *recipe.terms_on(forget, retain), rows, progress, steps, curriculum
+            )
 
         return loss
 
@@ -184,7 +186,14 @@ def retain_objective(theta: Stack, task: Task, size: int = 96) -> Objective:
 
 
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
-    """Build KL(oracle ‖ model) in nats on retain and forget examples together."""
+    """Build KL(oracle ‖ model) in nats on retain and forget examples together.
+
+    Examples
+    --------
+    >>> oracle = unlearn(theta, task, "retrain", epochs=1)
+    >>> connect(a, b, task, objective=oracle_objective(oracle, task), steps=2).objective
+    'oracle'
+    """
     check_rows(oracle, task)
     inputs = task.inputs[task.train]
     with torch.no_grad():
@@ -247,6 +256,15 @@ def unlearn(
         For an unknown method, order or part of a recipe, a stack of another size than the task,
         a switch on a method that retrains, or ``retrain_same`` of models whose initialisation is
         not known.
+
+    Examples
+    --------
+    >>> a = unlearn(theta, task, "npo", seed=0, steps=5)
+    >>> print(a.report())
+    npo: 2 models, none diverged
+    >>> a.origin is theta
+    True
+    >>> second_order = unlearn(theta, task, "npo", order=2, steps=5)
     """
     chosen = METHODS[known("method", method, METHODS)]
     for part in recipe:

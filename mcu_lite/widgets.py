@@ -48,6 +48,11 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     ------
     ValueError
         For an empty table, an unknown metric, or tables on different ts.
+
+    Examples
+    --------
+    >>> type(scrub(table)).__name__
+    'VBox'
     """
     named = by_name(tables)
     ts = sorted(next(iter(named.values())).t.unique())

@@ -1,0 +1,115 @@
+"""Which chapter uses which function, and back: read off the chapters' code when the book is built.
+
+A Sphinx extension: `{used-in}` is the table, and every entry of the reference gets a line with
+the chapters that use it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import jupytext
+import yaml
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+PACKAGE = "mcu_lite"
+PAGES = ["book/api", "book/uses"]
+Uses = dict[str, list[str]]
+
+
+def uses(root: Path) -> Uses:
+    """Pages by the function or class of the package that their code names, in the book's order."""
+    found: Uses = {}
+    for page in pages(root):
+        for name in sorted(named_in(code_of(root, page))):
+            found.setdefault(name, []).append(page)
+    return found
+
+
+def pages(root: Path) -> list[str]:
+    """Every page of the table of contents, without its ending."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    return [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+
+
+def code_of(root: Path, page: str) -> str:
+    """The code cells of a page, be it text or an executed notebook."""
+    text, notebook = root / f"{page}.md", root / f"{page}.ipynb"
+    if text.exists():
+        cells = jupytext.read(text).cells if "```{code-cell}" in text.read_text() else []
+    else:
+        cells = json.loads(notebook.read_text())["cells"]
+    code = (c["source"] for c in cells if c["cell_type"] == "code")
+    return "\n".join(s if isinstance(s, str) else "".join(s) for s in code)
+
+
+def named_in(code: str) -> set[str]:
+    """Full names of the package's functions and classes that some code names."""
+    tree, modules, found = ast.parse(code), {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            own = (a for a in node.names if a.name.split(".")[0] == PACKAGE)
+            modules |= {a.asname or PACKAGE: a.name if a.asname else PACKAGE for a in own}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            modules |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            start, *rest = ast.unparse(node).split(".")
+            if start in modules and all(part.isidentifier() for part in rest):
+                found.add(home(".".join([modules[start], *rest])))
+    return found - {None}
+
+
+def home(name: str) -> str | None:
+    """Where a function or class is defined, under whatever name it was reached."""
+    first, *rest = name.split(".")
+    item = importlib.import_module(first)
+    for part in rest:
+        if hasattr(item, "__path__") and find_spec(f"{item.__name__}.{part}"):
+            importlib.import_module(f"{item.__name__}.{part}")
+        item = getattr(item, part, None)
+    if inspect.isfunction(item) or inspect.isclass(item):
+        return f"{item.__module__}.{item.__qualname__}"
+    return None
+
+
+class UsedIn(Directive):
+    """A table of the package's functions with the chapters that use them."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table as Markdown and have it parsed, so that Sphinx checks its links."""
+        rows = ["| function | used in |", "|---|---|"]
+        for name, where in sorted(uses(root_of(self.state)).items()):
+            links = ", ".join(f"{{doc}}`/{page}`" for page in where)
+            rows.append(f"| {{py:obj}}`{name.removeprefix(PACKAGE + '.')} <{name}>` | {links} |")
+        holder = nodes.container()
+        self.state.nested_parse(rows, self.content_offset, holder)
+        return holder.children
+
+
+def root_of(state) -> Path:
+    """The source folder of the book that is being built."""
+    return Path(state.document.settings.env.srcdir)
+
+
+def add_line(app, what, name, item, options, lines) -> None:
+    """End an entry of the reference with the chapters that use it."""
+    if what in ("function", "class", "method") and (where := app.used_in.get(name)):
+        links = ", ".join(f":doc:`/{page}`" for page in where)
+        lines += ["", f"**Used in** {links}", ""]
+
+
+def setup(app) -> dict:
+    """Tell Sphinx of it; the two pages are read anew at every build, as chapters change."""
+    app.add_directive("used-in", UsedIn)
+    app.used_in = uses(Path(app.srcdir))
+    # After numpydoc, which rewrites the docstrings.
+    app.connect("autodoc-process-docstring", add_line, priority=900)
+    app.connect("env-get-outdated", lambda app, env, *_: [p for p in PAGES if p in env.found_docs])
+    return {"parallel_read_safe": True}
