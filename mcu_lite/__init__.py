@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from mcu_lite.alignment import align
+from mcu_lite.architectures import Architecture
 from mcu_lite.atlas import atlas
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import Path, connect
@@ -11,7 +12,7 @@ from mcu_lite.methods import METHODS, method
 from mcu_lite.metrics import METRICS, evaluate, is_connected, measures, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
-from mcu_lite.stacks import Architecture, Stack
+from mcu_lite.stacks import Stack
 from mcu_lite.statistics import compare, interval, paired
 from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, endpoints, load_profile, run
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task

@@ -219,11 +219,11 @@ def evaluate(
     if rows.shape[1] != len(task):
         raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
     architecture = models.architecture.evaluating()
-    fresh = initial_rows(architecture.fresh, 77_777, task.seeds)
+    fresh = initial_rows(architecture.fresh, 77_777, task.seeds).to(rows)
     extra = {"incompetent": fresh} | ({} if oracle is None else {"oracle": oracle.rows})
     cells = [(m, split) for m in chosen for split in m.splits]
     values = np.full((len(task), len(cells), len(ts)), np.nan)
-    for b in np.flatnonzero(~models.diverged.numpy()):
+    for b in np.flatnonzero(~models.diverged.cpu().numpy()):
         outputs = _outputs(architecture, task, rows[:, b], b, {k: r[b] for k, r in extra.items()})
         values[b] = [m.function(outputs, split) for m, split in cells]
     names = {"split": [split for _, split in cells], "metric": [m.name for m, _ in cells]}
@@ -253,12 +253,18 @@ def _outputs(
     """Logits of T models on every split, in one pass, as views of one array."""
     index = torch.cat([getattr(task, s)[b] for s in SPLITS])
     ends = np.cumsum([getattr(task, s).shape[1] for s in SPLITS])
-    labels = _parts(task.labels[b, index].numpy(), ends)
-    labels |= {"nonmember": labels["test"], "test": task.truth[index].numpy()[ends[1] :]}
-    inputs, logits = task.inputs[index], architecture.logits
+    labels = _parts(task.labels[b, index].cpu().numpy(), ends)
+    labels |= {"nonmember": labels["test"], "test": task.truth[index].cpu().numpy()[ends[1] :]}
+    inputs, retain = task.inputs[index], task.inputs[task.retain[b]]
+
+    def logits(rows: Tensor) -> np.ndarray:
+        # Batch norm sees retain examples alone: nothing about the forget set may enter.
+        own = architecture.statistics(rows, retain, shared=True)
+        return architecture.logits(rows, inputs, shared=True, statistics=own).cpu().numpy()
+
     with torch.no_grad():
-        values = _parts(logits(rows, inputs, shared=True).numpy(), ends)
-        side = {k: logits(r[None], inputs, shared=True)[0].numpy() for k, r in extra.items()}
+        values = _parts(logits(rows), ends)
+        side = {k: logits(r[None])[0] for k, r in extra.items()}
     return Outputs(values, labels, **{k: _parts(v, ends) for k, v in side.items()})
 
 

@@ -103,7 +103,8 @@ def gauss_newton_bartlett(logits: Tensor, rows: Tensor, generator: torch.Generat
     """
     chances = logits.detach().softmax(-1)
     # An exponential race draws from the softmax; torch.multinomial would raise at a NaN row.
-    labels = (chances / torch.empty_like(chances).exponential_(generator=generator)).argmax(-1)
+    draws = torch.empty_like(chances, device=generator.device).exponential_(generator=generator)
+    labels = (chances / draws.to(chances)).argmax(-1)
     total = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
     (gradient,) = torch.autograd.grad(total / labels.shape[1], rows, retain_graph=True)
     return labels.shape[1] * gradient.square()
@@ -122,7 +123,8 @@ def hutchinson(loss: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor
     rows : Tensor, shape (B, P)
     generator : torch.Generator
     """
-    signs = torch.empty_like(rows, requires_grad=False).bernoulli_(generator=generator) * 2 - 1
+    draws = torch.empty_like(rows, requires_grad=False, device=generator.device)
+    signs = draws.bernoulli_(generator=generator).to(rows) * 2 - 1
     (gradient,) = torch.autograd.grad(loss.sum(), rows, create_graph=True)
     (product,) = torch.autograd.grad(gradient, rows, signs, retain_graph=True)
     return signs * product

@@ -68,7 +68,7 @@ def relearn(
         raise ValueError(f"task must forget one whole class, but it forgets {task.forgets}")
     rngs = generators("forget examples to relearn", seed, task.seeds)
     order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
-    few, held = task.forget.gather(1, order).split([examples, n - examples], 1)
+    few, held = task.forget.gather(1, order.to(task.device)).split([examples, n - examples], 1)
     draw = batches(task.retain, batch, generators("retain order", seed, task.seeds))
     everything = Stack.cat(list(named.values()))
     sizes, times = [len(s) for s in named.values()], len(everything) // len(task)
@@ -84,7 +84,8 @@ def relearn(
                     parts["test"] = test[~of_class]
                 for split, index in parts.items():
                     x, y, key = task.inputs[index], task.truth[index], (name, step, task.seeds[b])
-                    read = _read(everything.architecture, own[:, b], x, y)
+                    retain = task.inputs[task.retain[b]]
+                    read = _read(everything.architecture, own[:, b], x, y, retain)
                     lines.extend((*key, split, metric, v) for metric, v in read.items())
 
     def loss(rows: Tensor) -> Tensor:
@@ -101,18 +102,22 @@ def relearn(
     return pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
 
 
-def _read(architecture: Architecture, rows: Tensor, x: Tensor, y: Tensor) -> dict[str, float]:
+def _read(
+    architecture: Architecture, rows: Tensor, x: Tensor, y: Tensor, retain: Tensor
+) -> dict[str, float]:
     """Read off K models, shape (K, P), what they say together and each by itself."""
-    log_p = _log_p(architecture, rows, x)
+    log_p = _log_p(architecture, rows, x, retain)
     mean = log_p.logsumexp(0) - math.log(len(rows))
     right, alone = ((p.argmax(-1) == y).float().mean() for p in (mean, log_p))
     read = {"accuracy": right, "loss": per_example(mean, y).mean(), "alone": alone}
     return {k: v.item() if rows.isfinite().all() else math.nan for k, v in read.items()}
 
 
-def _log_p(architecture: Architecture, rows: Tensor, x: Tensor) -> Tensor:
+def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:
+    measured = architecture.evaluating()
     with torch.no_grad():
-        return architecture.evaluating().logits(rows, x, shared=True).log_softmax(-1)
+        own = measured.statistics(rows, retain, shared=True)
+        return measured.logits(rows, x, shared=True, statistics=own).log_softmax(-1)
 
 
 def relearn_along(path: Path, task: Task, ts: Sequence[float], **options) -> pd.DataFrame:
@@ -158,5 +163,6 @@ def average_weights(path: Path, ts: Sequence[float]) -> Stack:
 def average_predictions(path: Path, ts: Sequence[float], task: Task, split: str) -> np.ndarray:
     """Mean probabilities of the models at the ts on a split, shape (B, n, classes)."""
     rows = members(path, ts).rows.view(len(ts), len(task), -1)
-    each = [_log_p(path.architecture, rows[:, b], x) for b, x in enumerate(task.split(split)[0])]
-    return torch.stack([log_p.exp().mean(0) for log_p in each]).numpy()
+    inputs, retain = task.split(split)[0], task.split("retain")[0]
+    each = [_log_p(path.architecture, rows[:, b], *x) for b, x in enumerate(zip(inputs, retain))]
+    return torch.stack([log_p.exp().mean(0) for log_p in each]).cpu().numpy()

@@ -29,8 +29,8 @@ ROWS_AT_ONCE = 40
 """Models that one fit holds: several conditions with one objective share a stack."""
 ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
-COMPUTING = ("tasks", "models", "stacks", "optimizers", "training", "methods", "curriculum")
-COMPUTING += ("unlearning", "curves", "metrics", "study")
+COMPUTING = ("tasks", "models", "architectures", "stacks", "optimizers", "training", "methods")
+COMPUTING += ("curriculum", "unlearning", "curves", "metrics", "study")
 """Modules on which results depend: if one of them changes, everything is computed anew."""
 
 

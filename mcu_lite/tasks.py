@@ -36,6 +36,9 @@ class Task:
     seeds : tuple of int, length B
     forgets : str
         What is to be forgotten, in words.
+    augment : function, optional
+        Changes the inputs (B, n, ...) of a batch while a model is trained from scratch, row b with
+        the b-th of the generators that it is given.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Task:
     classes: int
     seeds: tuple[int, ...]
     forgets: str = ""
+    augment: Callable[[Tensor, Sequence[torch.Generator]], Tensor] | None = None
 
     def __post_init__(self) -> None:
         for split in SPLITS:
@@ -79,6 +83,16 @@ class Task:
     def noisy(self) -> Tensor:
         """Mask of the examples whose observed label is wrong, shape (B, N)."""
         return self.labels != self.truth
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are; everything that is computed from it happens there."""
+        return self.inputs.device
+
+    def to(self, device: str | torch.device) -> Task:
+        """Return the same task on a device; the numbers drawn for it are the same everywhere."""
+        own = ("inputs", "truth", "labels", *SPLITS)
+        return replace(self, **{f: getattr(self, f).to(device) for f in own})
 
     def tile(self, times: int) -> Task:
         """Return the same splits several times over, for stacks under one another."""

@@ -71,8 +71,8 @@ def descend(
         optimizer = torch.optim.AdamW([rows], lr=lr, weight_decay=weight_decay, fused=True)
     else:
         optimizer = Sophia([rows], lr=lr, weight_decay=weight_decay)
-    diverged = torch.zeros(len(rows), dtype=torch.bool)
-    with torch.random.fork_rng(devices=[]):
+    diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
         torch.manual_seed(seed)
         for step in trange(steps, desc=label, delay=1, leave=False, disable=not watched()):
             value = loss(rows)
@@ -123,12 +123,13 @@ def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[T
     Yields
     ------
     Tensor of int64, shape (B, size)
-        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up.
+        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up;
+        on the device of `index`.
     """
     n = index.shape[1]
     while True:
         order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
-        yield from order.split(size, dim=1)
+        yield from order.to(index.device).split(size, dim=1)
 
 
 def per_example(logits: Tensor, labels: Tensor) -> Tensor:
@@ -153,6 +154,7 @@ def train(
     Parameters
     ----------
     task : Task
+        Where its tensors are, on the CPU or a GPU, the models are trained.
     model : str or function
         A name in ``MODELS``, or a function without arguments that returns a fresh module.
     seed : int
@@ -170,13 +172,17 @@ def train(
     """
     build = MODELS[known("model", model, MODELS)] if isinstance(model, str) else model
     index = getattr(task, known("split", split, ("train", "retain")))
-    architecture = architecture_of(build)
-    start = initial_rows(build, seed, task.seeds) if start is None else start
+    architecture = architecture_of(build).to(task.device)
+    start = (initial_rows(build, seed, task.seeds) if start is None else start).to(task.device)
     draw = batches(index, batch, generators("order", seed, task.seeds))
+    changed = generators("augmentation", seed, task.seeds)
 
     def loss(rows: Tensor) -> Tensor:
         chosen = index.gather(1, next(draw))
-        logits = architecture.logits(rows, task.inputs[chosen])
+        inputs = task.inputs[chosen]
+        if task.augment is not None:
+            inputs = task.augment(inputs, changed)
+        logits = architecture.logits(rows, inputs)
         return per_example(logits, task.labels.gather(1, chosen)).mean(1)
 
     steps = epochs * math.ceil(index.shape[1] / batch)

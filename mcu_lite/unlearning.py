@@ -75,7 +75,7 @@ def unlearning_objective(
 
     def forward(rows: Tensor, places: list[Tensor]) -> Tensor:
         rows = rows if mask is None else torch.where(mask, rows, theta.rows)
-        row = torch.arange(len(rows)).unsqueeze(1)
+        row = torch.arange(len(rows), device=rows.device).unsqueeze(1)
         x = [known_of[s]["inputs"][row, place] for s, place in zip(SPLITS_SEEN, places)]
         return theta.architecture.logits(rows, torch.cat(x, 1))
 
@@ -104,18 +104,22 @@ def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor]:
     """Everything about a split that stays the same while a method runs, each (B, n, ...)."""
     inputs, labels = task.split(split)
     arch = theta.architecture
-    fresh = initial_rows(arch.fresh, INCOMPETENT_SEED, task.seeds)
+    fresh = initial_rows(arch.fresh, INCOMPETENT_SEED, task.seeds).to(theta.rows)
     rngs = generators(f"wrong labels of {split}", 0, task.seeds)
     shift = [torch.randint(1, task.classes, labels.shape[1:], generator=g) for g in rngs]
+    measured, retain = arch.evaluating(), task.split("retain")[0]
     with torch.no_grad():
-        original, incompetent = (arch.logits(rows, inputs) for rows in (theta.rows, fresh))
-    wrong = (labels + torch.stack(shift)) % task.classes
+        original, incompetent = (
+            measured.logits(rows, inputs, statistics=measured.statistics(rows, retain))
+            for rows in (theta.rows, fresh)
+        )
+    wrong = (labels + torch.stack(shift).to(labels.device)) % task.classes
     fixed = {"original": original, "incompetent": incompetent, "labels": labels, "wrong": wrong}
     return {"inputs": inputs, **fixed}
 
 
 def _examples(known_of: dict[str, Tensor], place: Tensor, logits: Tensor) -> Examples:
-    row = torch.arange(len(place)).unsqueeze(1)
+    row = torch.arange(len(place), device=place.device).unsqueeze(1)
     return Examples(logits, **{k: v[row, place] for k, v in known_of.items() if k != "inputs"})
 
 
@@ -131,7 +135,7 @@ def _total(
     """Sum of the terms that enter at this step, shape (B,)."""
     if step % recipe.forget_every or step >= recipe.forget_until * steps:
         lost = None
-    total = torch.zeros(len(rows))
+    total = rows.new_zeros(len(rows))
     for weight, name, term in ((recipe.forget_weight, "forget", lost), (1.0, "retain", kept)):
         if term is not None:
             weighted = term if curriculum is None else curriculum.weights(term, name) * term
@@ -174,7 +178,8 @@ def retain_objective(theta: Stack, task: Task, size: int = 96) -> Objective:
         draw = batches(task.retain, size, generators("retain order", seed, task.seeds))
 
         def loss(rows: Tensor) -> Tensor:
-            place, row = next(draw), torch.arange(len(rows)).unsqueeze(1)
+            place = next(draw)
+            row = torch.arange(len(rows), device=rows.device).unsqueeze(1)
             logits = theta.architecture.logits(rows, inputs[row, place])
             return per_example(logits, labels[row, place]).mean(1)
 
@@ -187,15 +192,17 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     """Build KL(oracle ‖ model) in nats on retain and forget examples together."""
     check_rows(oracle, task)
     inputs = task.inputs[task.train]
+    measured, rows = oracle.architecture.evaluating(), oracle.rows
     with torch.no_grad():
-        target = log_softmax(oracle.architecture.logits(oracle.rows, inputs), -1)
+        statistics = measured.statistics(rows, task.inputs[task.retain])
+        target = log_softmax(measured.logits(rows, inputs, statistics=statistics), -1)
 
     def start(seed: int, steps: int) -> RowLoss:
         draw = batches(task.train, size, generators("oracle order", seed, task.seeds))
 
         def loss(rows: Tensor) -> Tensor:
             place = next(draw)
-            row = torch.arange(len(place)).unsqueeze(1)
+            row = torch.arange(len(place), device=place.device).unsqueeze(1)
             wanted = target[row, place]
             given = log_softmax(oracle.architecture.logits(rows, inputs[row, place]), -1)
             return (wanted.exp() * (wanted - given)).sum(-1).mean(1)
