@@ -29,7 +29,8 @@ class Architecture:
     Parameters
     ----------
     module : nn.Module
-        A template; it is copied and never changed.
+        A template; it is copied and never changed. With an attribute ``vectorised = False`` it
+        runs row by row: for modules that `torch.func.vmap` cannot run.
 
     Raises
     ------
@@ -108,16 +109,7 @@ class Architecture:
     def fresh(self) -> nn.Module:
         """Return a copy whose trainable parameters are drawn anew, by each layer's own rule."""
         module = _copied(self.module)
-        for layer in module.modules():
-            own = list(layer.parameters(recurse=False))
-            if not any(p.requires_grad for p in own):
-                continue
-            if not hasattr(layer, "reset_parameters"):
-                raise ValueError(
-                    f"module cannot be initialised anew: {type(layer).__name__} has parameters "
-                    "but no reset_parameters()"
-                )
-            layer.reset_parameters()
+        _renew(module)
         return module
 
     def evaluating(self) -> Architecture:
@@ -236,6 +228,9 @@ class Architecture:
         return functional_call(self.module, state, (x,)).float()
 
     def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        if not getattr(self.module, "vectorised", True):
+            each = ({n: v[i] for n, v in state.items()} for i in range(len(inputs)))
+            return torch.stack([self._one(own, x) for own, x in zip(each, inputs)])
         return vmap(self._one, randomness="different")(state, inputs)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
@@ -253,6 +248,27 @@ def _copied(module: nn.Module) -> nn.Module:
     """Copy a module but share what is frozen: a backbone is held once."""
     frozen = [p for p in module.parameters() if not p.requires_grad]
     return copy.deepcopy(module, {id(p): p for p in frozen})
+
+
+def _renew(layer: nn.Module) -> None:
+    """Draw what is trainable anew; a layer with a rule answers for all layers inside it."""
+    if not any(p.requires_grad for p in layer.parameters()):
+        return
+    own = list(layer.parameters(recurse=False))
+    if hasattr(layer, "reset_parameters"):
+        before = [(p, p.clone()) for p in own if not p.requires_grad]
+        layer.reset_parameters()
+        with torch.no_grad():
+            for p, value in before:
+                p.copy_(value)
+    elif any(p.requires_grad for p in own):
+        raise ValueError(
+            f"module cannot be initialised anew: {type(layer).__name__} has parameters "
+            "but no reset_parameters()"
+        )
+    else:
+        for child in layer.children():
+            _renew(child)
 
 
 def _tracking(module: nn.Module, norms: Sequence[str]) -> nn.Module:

@@ -15,7 +15,8 @@ from tqdm.auto import trange
 from mcu_lite.models import MODELS
 from mcu_lite.optimizers import Sophia
 from mcu_lite.stacks import Stack, architecture_of, generators, initial_rows
-from mcu_lite.tasks import Task, known
+from mcu_lite.tasks import Task, known, pick
+from mcu_lite.texts import IGNORED
 
 CURVATURE_EVERY = 5
 RowLoss = Callable[[Tensor], Tensor]
@@ -133,9 +134,25 @@ def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[T
 
 
 def per_example(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each example in nats, shape (..., n)."""
-    flat = cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-    return flat.view(labels.shape)
+    """Cross-entropy of each example in nats, shape (..., n); of a text, the mean over its tokens.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (..., n, classes), or (B, n, L, classes) of texts
+    labels : Tensor of int64, shape (..., n), or (B, n, L), in which -100 is left out
+    """
+    flat = cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return token_mean(flat.view(labels.shape), labels)
+
+
+def token_mean(values: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labelled tokens of each text, (B, n, L) to (B, n); others stay as they are."""
+    if labels.ndim < 3:
+        return values
+    given = labels != IGNORED
+    return values.where(given, 0.0).sum(-1) / given.sum(-1).clamp(min=1)
 
 
 def train(
@@ -183,7 +200,7 @@ def train(
         if task.augment is not None:
             inputs = task.augment(inputs, changed)
         logits = architecture.logits(rows, inputs)
-        return per_example(logits, task.labels.gather(1, chosen)).mean(1)
+        return per_example(logits, pick(task.labels, chosen)).mean(1)
 
     steps = epochs * math.ceil(index.shape[1] / batch)
     rows, diverged = descend(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import count
 
 import torch
@@ -14,11 +15,14 @@ from mcu_lite.curriculum import Curriculum
 from mcu_lite.methods import METHODS, RECIPE, Examples, Method
 from mcu_lite.optimizers import gauss_newton_bartlett
 from mcu_lite.stacks import Stack, generators, initial_rows
-from mcu_lite.tasks import Task, known
-from mcu_lite.training import RowLoss, batches, descend, per_example, train
+from mcu_lite.tasks import Task, known, pick
+from mcu_lite.texts import IGNORED
+from mcu_lite.training import RowLoss, batches, descend, per_example, token_mean, train
 
 SPLITS_SEEN = ("forget", "retain")
 INCOMPETENT_SEED = 77_777
+TEACHER_NUMBERS = 50_000_000
+"""Logits of a fixed model on one split that are kept; of more, each batch's are computed anew."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,13 @@ class Objective:
         Returns a function from rows (B, P) to losses (B,), with its own stream of batches;
         `steps` is how often it will be called, for what changes on the way.
     logits : function of seed, optional
-        Returns a function from rows to the logits (B, n, classes) of a batch, from which
-        second-order methods estimate the curvature.
+        Returns a function from rows to the logits (B, n, classes) and the labels of a batch,
+        from which second-order methods estimate the curvature.
     """
 
     name: str
     start: Callable[[int, int], RowLoss]
-    logits: Callable[[int], Callable[[Tensor], Tensor]] | None = None
+    logits: Callable[[int], Callable[[Tensor], tuple[Tensor, Tensor]]] | None = None
 
 
 def unlearning_objective(
@@ -75,8 +79,7 @@ def unlearning_objective(
 
     def forward(rows: Tensor, places: list[Tensor]) -> Tensor:
         rows = rows if mask is None else torch.where(mask, rows, theta.rows)
-        row = torch.arange(len(rows), device=rows.device).unsqueeze(1)
-        x = [known_of[s]["inputs"][row, place] for s, place in zip(SPLITS_SEEN, places)]
+        x = [pick(known_of[s]["inputs"], place) for s, place in zip(SPLITS_SEEN, places)]
         return theta.architecture.logits(rows, torch.cat(x, 1))
 
     def start(seed: int, steps: int) -> RowLoss:
@@ -93,34 +96,59 @@ def unlearning_objective(
 
         return loss
 
-    def logits(seed: int) -> Callable[[Tensor], Tensor]:
+    def logits(seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         draw = placed(seed)
-        return lambda rows: forward(rows, draw())
+
+        def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
+            places = draw()
+            labels = [pick(known_of[s]["labels"], place) for s, place in zip(SPLITS_SEEN, places)]
+            return forward(rows, places), torch.cat(labels, 1)
+
+        return batch
 
     return Objective(recipe.name, start, logits)
 
 
-def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor]:
-    """Everything about a split that stays the same while a method runs, each (B, n, ...)."""
+def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor | Callable]:
+    """What stays the same about a split while a method runs: data (B, n, ...) and teachers."""
     inputs, labels = task.split(split)
-    arch = theta.architecture
-    fresh = initial_rows(arch.fresh, INCOMPETENT_SEED, task.seeds).to(theta.rows)
     rngs = generators(f"wrong labels of {split}", 0, task.seeds)
     shift = [torch.randint(1, task.classes, labels.shape[1:], generator=g) for g in rngs]
-    measured, retain = arch.evaluating(), task.split("retain")[0]
-    with torch.no_grad():
-        original, incompetent = (
-            measured.logits(rows, inputs, statistics=measured.statistics(rows, retain))
-            for rows in (theta.rows, fresh)
-        )
     wrong = (labels + torch.stack(shift).to(labels.device)) % task.classes
-    fixed = {"original": original, "incompetent": incompetent, "labels": labels, "wrong": wrong}
-    return {"inputs": inputs, **fixed}
+    return {
+        "inputs": inputs,
+        "labels": labels,
+        "wrong": wrong.where(labels != IGNORED, IGNORED),
+        "teacher": _teachers(theta, task, inputs, labels.numel() * task.classes),
+    }
 
 
-def _examples(known_of: dict[str, Tensor], place: Tensor, logits: Tensor) -> Examples:
-    row = torch.arange(len(place), device=place.device).unsqueeze(1)
-    return Examples(logits, **{k: v[row, place] for k, v in known_of.items() if k != "inputs"})
+def _teachers(
+    theta: Stack, task: Task, inputs: Tensor, numbers: int
+) -> Callable[[str, Tensor], Tensor]:
+    """Logits of fixed models by name and places (B, n); computed when first asked for."""
+    architecture, retain = theta.architecture.evaluating(), task.split("retain")[0]
+
+    @cache
+    def model(name: str) -> tuple[Tensor, dict]:
+        fresh = partial(initial_rows, theta.architecture.fresh, INCOMPETENT_SEED, task.seeds)
+        rows = theta.rows if name == "original" else fresh().to(theta.rows)
+        return rows, architecture.statistics(rows, retain)
+
+    @torch.no_grad()
+    def logits(name: str, inputs: Tensor) -> Tensor:
+        rows, statistics = model(name)
+        return architecture.logits(rows, inputs, statistics=statistics)
+
+    whole = cache(lambda name: logits(name, inputs))
+    if numbers <= TEACHER_NUMBERS:
+        return lambda name, place: pick(whole(name), place)
+    return lambda name, place: logits(name, pick(inputs, place))
+
+
+def _examples(known_of: dict, place: Tensor, logits: Tensor) -> Examples:
+    labels, wrong = (pick(known_of[k], place) for k in ("labels", "wrong"))
+    return Examples(logits, labels, wrong, lambda name: known_of["teacher"](name, place))
 
 
 def _total(
@@ -179,9 +207,8 @@ def retain_objective(theta: Stack, task: Task, size: int = 96) -> Objective:
 
         def loss(rows: Tensor) -> Tensor:
             place = next(draw)
-            row = torch.arange(len(rows), device=rows.device).unsqueeze(1)
-            logits = theta.architecture.logits(rows, inputs[row, place])
-            return per_example(logits, labels[row, place]).mean(1)
+            logits = theta.architecture.logits(rows, pick(inputs, place))
+            return per_example(logits, pick(labels, place)).mean(1)
 
         return loss
 
@@ -191,7 +218,7 @@ def retain_objective(theta: Stack, task: Task, size: int = 96) -> Objective:
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     """Build KL(oracle ‖ model) in nats on retain and forget examples together."""
     check_rows(oracle, task)
-    inputs = task.inputs[task.train]
+    inputs, labels = task.inputs[task.train], pick(task.labels, task.train)
     measured, rows = oracle.architecture.evaluating(), oracle.rows
     with torch.no_grad():
         statistics = measured.statistics(rows, task.inputs[task.retain])
@@ -202,10 +229,10 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
 
         def loss(rows: Tensor) -> Tensor:
             place = next(draw)
-            row = torch.arange(len(place), device=place.device).unsqueeze(1)
-            wanted = target[row, place]
-            given = log_softmax(oracle.architecture.logits(rows, inputs[row, place]), -1)
-            return (wanted.exp() * (wanted - given)).sum(-1).mean(1)
+            wanted = pick(target, place)
+            given = log_softmax(oracle.architecture.logits(rows, pick(inputs, place)), -1)
+            apart = (wanted.exp() * (wanted - given)).sum(-1)
+            return token_mean(apart, pick(labels, place)).mean(1)
 
         return loss
 
@@ -297,7 +324,8 @@ def _curvature(objective: Objective, seed: int) -> Callable[[Tensor], Tensor]:
     sampled = torch.Generator().manual_seed(seed)
 
     def estimate(rows: Tensor) -> Tensor:
-        return gauss_newton_bartlett(logits(rows), rows, sampled)
+        batch, labels = logits(rows)
+        return gauss_newton_bartlett(batch, rows, sampled, labels)
 
     return estimate
 
