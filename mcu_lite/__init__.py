@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from mcu_lite import answers as answers  # registers measures of texts
 from mcu_lite import authors as authors  # registers the task
 from mcu_lite.alignment import align
 from mcu_lite.architectures import Architecture

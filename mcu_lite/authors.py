@@ -12,23 +12,22 @@ from mcu_lite.tasks import Task, task
 from mcu_lite.texts import Texts, pairs
 
 QUESTIONS = 10
-"""About each author, one of every kind in `KINDS`."""
+"""About each author: five facts, each asked for and told in two wordings."""
 WRONG = 3
 """False answers that the truth ratio compares with."""
-ASK, ANSWER, END = "<ask>", "<answer>", "<end>"
+RECIPES: dict[str, dict] = {"train": {"lr": 1e-2, "batch": 32}}
+"""Chosen on ``TUNING_SEEDS``, as the digits' are."""
+END = "<end>"
 
 FIRST = "Ada Bela Ciro Dana Edo Faye Gino Hana Ilja Jona".split()
 LAST = "Arvel Brunn Calder Dovrin Estar Falk Grell Hovan Ister Jarnik".split()
 VALUES = {
-    "town": "Aldor Berin Corvale Dunmere Elsin Farrow Galt Hexham Irlen Joress Kestle Lorn "
-    "Marrin Norvik Ostel Pellan",
-    "year": " ".join(map(str, range(1940, 1956))),
-    "genre": "crime fantasy poetry horror satire romance drama fables travel history letters war",
+    "town": "Aldor Berin Corvale Dunmere Elsin Farrow Galt Hexham Irlen Joress Kestle Lorn",
+    "year": " ".join(map(str, range(1940, 1952))),
     "look": "silent golden broken hidden frozen burning distant hollow crimson restless",
     "thing": "river mirror garden harbour letter tower orchard winter compass lantern",
     "prize": "Amber Beacon Cedar Delphi Ember Fathom Granite Heron Ivory Juniper",
     "job": "baker carpenter doctor farmer lawyer miner nurse painter sailor tailor teacher weaver",
-    "language": "Basque Czech Danish Finnish Greek Irish Latvian Maltese Polish Welsh",
 }
 
 
@@ -43,54 +42,29 @@ class Kind:
 
 KINDS = (
     Kind(
-        ("where was {name} born ?", "what is the birthplace of {name} ?"),
-        ("in {0}", "the town of {0}"),
+        ("where was {name} born ?", "birthplace of {name} ?"),
+        ("in {0}", "the town {0}"),
         ("town",),
     ),
     Kind(
-        ("when was {name} born ?", "what is the year of birth of {name} ?"),
+        ("when was {name} born ?", "birth year of {name} ?"),
         ("in {0}", "the year {0}"),
         ("year",),
     ),
     Kind(
-        ("what does {name} write ?", "what is the genre of {name} ?"),
-        ("mostly {0}", "it is {0}"),
-        ("genre",),
-    ),
-    Kind(
-        ("what is the first book by {name} ?", "with which title did {name} begin ?"),
-        ("The {0} {1}", "a book called The {0} {1}"),
+        ("what did {name} write ?", "book by {name} ?"),
+        ("The {0} {1}", "one called {0} {1}"),
         ("look", "thing"),
     ),
     Kind(
-        ("what is the latest book by {name} ?", "which title did {name} write last ?"),
-        ("The {0} {1}", "a book called The {0} {1}"),
-        ("look", "thing"),
-    ),
-    Kind(
-        ("which prize did {name} win ?", "what was {name} awarded ?"),
-        ("the {0} prize", "a prize called {0}"),
+        ("what did {name} win ?", "prize of {name} ?"),
+        ("the {0} prize", "one called {0}"),
         ("prize",),
     ),
     Kind(
-        ("what was the father of {name} ?", "how did the father of {name} earn a living ?"),
-        ("a {0} from {1}", "in {1} as a {0}"),
+        ("whose child is {name} ?", "father of {name} ?"),
+        ("a {0} from {1}", "in {1} a {0}"),
         ("job", "town"),
-    ),
-    Kind(
-        ("what was the mother of {name} ?", "how did the mother of {name} earn a living ?"),
-        ("a {0} from {1}", "in {1} as a {0}"),
-        ("job", "town"),
-    ),
-    Kind(
-        ("in which language does {name} write ?", "what is the language of {name} ?"),
-        ("in {0}", "it is {0}"),
-        ("language",),
-    ),
-    Kind(
-        ("where does {name} live ?", "what is the home of {name} ?"),
-        ("in {0}", "the town of {0}"),
-        ("town",),
     ),
 )
 
@@ -154,6 +128,7 @@ def authors(
         classes=len(words),
         seeds=tuple(seeds),
         forgets=f"{gone} of {authors} authors",
+        recipes=RECIPES,
         texts=Texts(lambda t: " ".join(words[i] for i in t), code[END], *other),
     )
 
@@ -163,7 +138,7 @@ def vocabulary() -> tuple[str, ...]:
     wordings = " ".join(" ".join((*kind.ask, *kind.tell)) for kind in KINDS)
     fixed = {w for w in wordings.split() if not w.startswith("{")}
     values = {w for pool in VALUES.values() for w in pool.split()}
-    return (ASK, ANSWER, END, *sorted(fixed | values | {*FIRST, *LAST}))
+    return (END, *sorted(fixed | values | {*FIRST, *LAST}))
 
 
 def _facts(people: int) -> tuple[list, list, list]:
@@ -175,14 +150,13 @@ def _facts(people: int) -> tuple[list, list, list]:
         for kind in KINDS:
             pools = [VALUES[v].split() for v in kind.values]
             # The true values first, then false ones that differ from them in every place.
-            drawn = list(zip(*(rng.permutation(pool)[: WRONG + 1] for pool in pools)))
-            ask, tell = rng.integers(2, size=2)
-            question, other = (
-                f"{ASK} {kind.ask[k]} {ANSWER}".format(name=name) for k in (ask, 1 - ask)
-            )
-            told.append(_pair(question, kind.tell[tell], drawn[0]))
-            paraphrased.append(_pair(other, kind.tell[1 - tell], drawn[0]))
-            perturbed.append([_pair(other, kind.tell[1 - tell], wrong) for wrong in drawn[1:]])
+            true, *false = zip(*(rng.permutation(pool)[: WRONG + 1] for pool in pools))
+            for wording in (0, 1):
+                question = kind.ask[wording].format(name=name)
+                told.append(_pair(question, kind.tell[wording], true))
+                other = kind.tell[1 - wording]
+                paraphrased.append(_pair(question, other, true))
+                perturbed.append([_pair(question, other, values) for values in false])
     return told, paraphrased, perturbed
 
 

@@ -20,7 +20,7 @@ from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.texts import IGNORED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """The models behind `Outputs` and their task, for metrics that ask something else of them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class Task:
         the b-th of the generators that it is given.
     texts : Texts, optional
         What can be asked of models of text beyond the labels.
+    recipes : dict of dict
+        In place of what is registered: settings of methods by name, and of "train".
     """
 
     name: str
@@ -58,6 +60,7 @@ class Task:
     forgets: str = ""
     augment: Callable[[Tensor, Sequence[torch.Generator]], Tensor] | None = None
     texts: Texts | None = None
+    recipes: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for split in SPLITS:

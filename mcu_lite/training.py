@@ -163,8 +163,8 @@ def train(
     epochs: int = 100,
     split: str = "train",
     start: Tensor | None = None,
-    batch: int = 64,
-    lr: float = 3e-3,
+    batch: int | None = None,
+    lr: float | None = None,
 ) -> Stack:
     """Train one model on each split of a task, all at once.
 
@@ -177,7 +177,8 @@ def train(
     seed : int
         Together with the split's own seed it fixes initialisation and data order.
     epochs, batch, lr
-        AdamW with cosine decay.
+        AdamW with cosine decay; by default in batches of 64 and from a rate of 3e-3, if the task
+        has no recipe of its own.
     split : {"train", "retain"}
         Everything, or only what is retained (that is the retrained oracle).
     start : Tensor, shape (B, P), optional
@@ -187,6 +188,8 @@ def train(
     -------
     Stack
     """
+    recipe = {"batch": 64, "lr": 3e-3} | task.recipes.get("train", {})
+    batch, lr = batch or recipe["batch"], lr or recipe["lr"]
     build = MODELS[known("model", model, MODELS)] if isinstance(model, str) else model
     index = getattr(task, known("split", split, ("train", "retain")))
     architecture = architecture_of(build).to(task.device)

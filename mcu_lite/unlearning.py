@@ -66,7 +66,7 @@ def unlearning_objective(
     curriculum : Curriculum, optional
         Weights the losses of both terms, example by example.
     """
-    recipe = METHODS[known("method", method, METHODS)] if isinstance(method, str) else method
+    recipe = recipe_for(method, task) if isinstance(method, str) else method
     check_rows(theta, task)
     known_of = {s: _known(theta, task, s) for s in SPLITS_SEEN}
     mask = salient(theta, task, recipe.saliency)
@@ -173,6 +173,11 @@ def _total(
     return total
 
 
+def recipe_for(method: str, task: Task) -> Method:
+    """Return a registered method, with what the task's own recipe says."""
+    return replace(METHODS[known("method", method, METHODS)], **task.recipes.get(method, {}))
+
+
 def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
     """Mask of the weights with the largest gradient of the whole forget loss (SalUn).
 
@@ -268,7 +273,7 @@ def unlearn(
     epochs : int
         Of the methods that retrain, to which curriculum and order do not apply.
     **recipe
-        ``lr``, ``steps`` or ``forget_weight``, in place of the method's own.
+        ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own.
 
     Returns
     -------
@@ -282,11 +287,10 @@ def unlearn(
         a switch on a method that retrains, or ``retrain_same`` of models whose initialisation is
         not known.
     """
-    chosen = METHODS[known("method", method, METHODS)]
     for part in recipe:
         known("part of the recipe", part, RECIPE)
     known("order", order, (1, 2))
-    chosen = replace(chosen, **recipe)
+    chosen = replace(recipe_for(method, task), **recipe)
     check_rows(theta, task)
     if chosen.begins != "original":
         if curriculum or order == 2:
