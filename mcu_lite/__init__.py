@@ -7,6 +7,7 @@ from mcu_lite import authors as authors  # registers the task
 from mcu_lite.alignment import align
 from mcu_lite.architectures import Architecture
 from mcu_lite.atlas import atlas
+from mcu_lite.checkpoints import load_models, save_models
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import Path, connect
 from mcu_lite.downloads import download
@@ -50,6 +51,7 @@ __all__ = [
     "grid",
     "interval",
     "is_connected",
+    "load_models",
     "load_profile",
     "load_task",
     "mean_sd",
@@ -63,6 +65,7 @@ __all__ = [
     "plot_along_t",
     "plot_models",
     "run",
+    "save_models",
     "scrub",
     "task",
     "train",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache as remember
@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 
 from mcu_lite.cache import cache_folder, load, save
 from mcu_lite.curves import CURVES, connect
 from mcu_lite.methods import METHODS, RECIPE
 from mcu_lite.metrics import METRICS, evaluate
-from mcu_lite.stacks import Stack
+from mcu_lite.models import MODELS
+from mcu_lite.stacks import Stack, architecture_of
 from mcu_lite.tasks import TASKS, Task, known, load_task
 from mcu_lite.training import train
 from mcu_lite.unlearning import unlearn
@@ -255,13 +257,18 @@ def _endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stac
     """Return the models at one end of a path, from the cache or by computing them."""
     name, original = _name(setting, end), end.method == "original"
     theta = None if original else _endpoint(Endpoint("original"), task, setting, folder)
-    if (stack := load(folder, name)) is None:
+    architecture = theta.architecture if theta else architecture_of(_build(setting))
+    if (stack := load(folder, name, architecture)) is None:
         if original:
             stack = train(task, setting.model, epochs=setting.epochs)
         else:
             stack = unlearn(theta, task, end.method, epochs=setting.epochs, **end.recipe)
         save(folder, name, replace(stack, origin=None))
     return replace(stack, origin=theta)
+
+
+def _build(setting: Setting) -> Callable[[], nn.Module]:
+    return MODELS[known("model", setting.model, MODELS)]
 
 
 def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
