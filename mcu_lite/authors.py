@@ -15,8 +15,22 @@ QUESTIONS = 10
 """About each author: five facts, each asked for and told in two wordings."""
 WRONG = 3
 """False answers that the truth ratio compares with."""
-RECIPES: dict[str, dict] = {"train": {"lr": 1e-2, "batch": 32}}
-"""Chosen on ``TUNING_SEEDS``, as the digits' are."""
+RECIPES: dict[str, dict] = {
+    "train": {"lr": 1e-2, "batch": 32},
+    "finetune": {"lr": 2e-2, "steps": 25},
+    "gradient_ascent": {"lr": 1e-3, "steps": 15},
+    "graddiff": {"lr": 3e-3, "steps": 25, "forget_weight": 0.2},
+    "npo": {"lr": 3e-3, "steps": 25, "forget_weight": 0.3},
+    "npo_forget": {"lr": 1e-3, "steps": 15},
+    "simnpo": {"lr": 3e-3, "steps": 25, "forget_weight": 0.3},
+    "random_labels": {"lr": 3e-3, "steps": 25, "forget_weight": 0.01},
+    "salun": {"lr": 3e-3, "steps": 25, "forget_weight": 0.01},
+    "bad_teacher": {"lr": 3e-3, "steps": 25, "forget_weight": 0.03},
+    "scrub": {"lr": 3e-3, "steps": 25, "forget_weight": 1.0},
+    "l1_sparse": {"lr": 2e-2, "steps": 25},
+    "delete": {"lr": 3e-4, "steps": 15},
+}
+"""Chosen on ``TUNING_SEEDS``, as the digits' are; see the page on tuning."""
 END = "<end>"
 
 FIRST = "Ada Bela Ciro Dana Edo Faye Gino Hana Ilja Jona".split()
@@ -71,7 +85,7 @@ KINDS = (
 
 @task("authors")
 def authors(
-    seeds: Sequence[int], forget: float = 0.10, authors: int = 40, strangers: int = 10
+    seeds: Sequence[int], forget: float = 0.10, authors: int = 40, strangers: int = 4
 ) -> Task:
     """Fictitious authors, ten questions and answers about each.
 

@@ -43,7 +43,8 @@ def cnn(classes: int = 10, width: int = 16) -> nn.Module:
 class Block(nn.Module):
     """Attention to what stands before, then two dense layers, each added to its input.
 
-    The attention is written out: `torch.func.vmap` runs fused attention model by model.
+    The attention is written out: `torch.func.vmap` runs fused attention model by model, and
+    ``softmax`` takes six times as long as its definition on rows as short as these, on a CPU.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -60,7 +61,9 @@ class Block(nn.Module):
         query, key, value = heads.chunk(3, 1)
         score = query @ key.transpose(-1, -2) * math.sqrt(self.heads / width)
         later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
-        seen = score.masked_fill(later, -torch.inf).softmax(-1) @ value
+        score = score.masked_fill(later, -torch.inf)
+        weight = (score - score.detach().amax(-1, keepdim=True)).exp()
+        seen = weight / weight.sum(-1, keepdim=True) @ value
         x = x + self.gather(seen.transpose(1, 2).reshape(n, length, width))
         return x + self.narrow(self.widen(self.after(x)).relu())
 

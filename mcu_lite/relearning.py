@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mcu_lite.curves import Path
 from mcu_lite.stacks import Architecture, Stack, generators
-from mcu_lite.tasks import Task, known
+from mcu_lite.tasks import Task, known, pick
+from mcu_lite.texts import IGNORED
 from mcu_lite.training import batches, descend, per_example
 
 STEPS = (0, 2, 4, 8, 12, 16, 24, 32)
@@ -39,7 +40,8 @@ def relearn(
         One model for each split of the task. Or K times as many, from `members`: an ensemble,
         whose members relearn one by one before their probabilities are averaged.
     task : Task
-        Forgets one whole class: single images share nothing that could come back.
+        Forgets one whole class: single images share nothing that could come back. Or texts: the
+        first `examples` are learned again, those on one author, and the others' facts watched.
     examples, batch : int
         Forget examples, drawn for each seed and all in every step, and retain examples a step.
     steps : sequence of int
@@ -63,11 +65,13 @@ def relearn(
         raise ValueError(f"examples must lie in 0..{n - 1}, so that some are held out")
     if not wanted or wanted[0] < 0:
         raise ValueError(f"steps must hold at least one number, none negative, got {steps}")
-    gone, *more = task.truth[task.forget].unique().tolist()
-    if more:
+    classes = task.truth[task.forget].unique()
+    if task.texts is None and len(classes) > 1:
         raise ValueError(f"task must forget one whole class, but it forgets {task.forgets}")
     rngs = generators("forget examples to relearn", seed, task.seeds)
     order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
+    if task.texts is not None:
+        order = torch.arange(n).repeat(len(task), 1)
     few, held = task.forget.gather(1, order.to(task.device)).split([examples, n - examples], 1)
     draw = batches(task.retain, batch, generators("retain order", seed, task.seeds))
     everything = Stack.cat(list(named.values()))
@@ -78,8 +82,10 @@ def relearn(
         for name, own in zip(named, rows.split(sizes)):
             own = own.view(-1, len(task), own.shape[1])
             for b, test in enumerate(task.test):
-                of_class = task.truth[test] == gone
-                parts = {"forget": held[b], "class": test[of_class]}
+                parts, of_class = {"forget": held[b]}, torch.zeros_like(test, dtype=torch.bool)
+                if task.texts is None:
+                    of_class = task.truth[test] == classes[0]
+                    parts["class"] = test[of_class]
                 if step in (wanted[0], wanted[-1]):
                     parts["test"] = test[~of_class]
                 for split, index in parts.items():
@@ -94,7 +100,7 @@ def relearn(
         chosen = torch.cat([few, task.retain.gather(1, next(draw))], 1)
         inputs = task.inputs[chosen].repeat(times, 1, *[1] * (task.inputs.ndim - 1))
         logits = everything.architecture.logits(rows, inputs)
-        return per_example(logits, task.labels.gather(1, chosen).repeat(times, 1)).mean(1)
+        return per_example(logits, torch.cat([pick(task.labels, chosen)] * times)).mean(1)
 
     rate = {"lr": lr, "decay": lambda progress: 1.0, "weight_decay": 0.0}
     last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, label="relearn", **rate)
@@ -108,8 +114,10 @@ def _read(
     """Read off K models, shape (K, P), what they say together and each by itself."""
     log_p = _log_p(architecture, rows, x, retain)
     mean = log_p.logsumexp(0) - math.log(len(rows))
-    right, alone = ((p.argmax(-1) == y).float().mean() for p in (mean, log_p))
-    read = {"accuracy": right, "loss": per_example(mean, y).mean(), "alone": alone}
+    # A text is right if all its tokens are: then it is what the model would say.
+    hits = (((p.argmax(-1) == y) | (y == IGNORED)) for p in (mean, log_p))
+    right, alone = ((h if y.ndim == 1 else h.all(-1)).float().mean() for h in hits)
+    read = {"accuracy": right, "loss": per_example(mean[None], y[None]).mean(), "alone": alone}
     return {k: v.item() if rows.isfinite().all() else math.nan for k, v in read.items()}
 
 

@@ -32,7 +32,8 @@ ROWS_AT_ONCE = 40
 ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
 COMPUTING = ("tasks", "models", "architectures", "stacks", "optimizers", "training", "methods")
-COMPUTING += ("curriculum", "unlearning", "curves", "metrics", "study")
+COMPUTING += ("curriculum", "unlearning", "curves", "metrics", "study", "texts", "authors")
+COMPUTING += ("answers",)
 """Modules on which results depend: if one of them changes, everything is computed anew."""
 
 
@@ -54,6 +55,8 @@ class Setting:
         Names in ``TASKS`` and ``MODELS``.
     options : dict
         Of the task.
+    metrics : sequence of str, optional
+        What is measured; by default as `mcu_lite.evaluate` does.
     """
 
     seeds: int | Sequence[int] = 5
@@ -63,6 +66,7 @@ class Setting:
     task: str = "digits"
     model: str = "mlp"
     options: dict = field(default_factory=dict)
+    metrics: Sequence[str] | None = None
 
 
 PROFILES = {
@@ -290,7 +294,7 @@ def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path)
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     for i, condition in enumerate(chunk):
         own = path.part(slice(i * len(task), (i + 1) * len(task)))
-        table = evaluate(own, task, setting.ts, oracle=oracle)
+        table = evaluate(own, task, setting.ts, metrics=setting.metrics, oracle=oracle)
         save(folder, _name(setting, condition), table)
 
 
