@@ -45,7 +45,8 @@ class Task:
     texts : Texts, optional
         What can be asked of models of text beyond the labels.
     recipes : dict of dict
-        In place of what is registered: settings of methods by name, and of "train".
+        In place of what is registered: settings of methods by name; of "train"; and as "batch"
+        how many "forget" and "retain" examples a step of unlearning takes.
     """
 
     name: str

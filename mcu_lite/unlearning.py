@@ -20,6 +20,7 @@ from mcu_lite.texts import IGNORED
 from mcu_lite.training import RowLoss, batches, descend, per_example, token_mean, train
 
 SPLITS_SEEN = ("forget", "retain")
+BATCH = {"forget": 32, "retain": 64}
 INCOMPETENT_SEED = 77_777
 TEACHER_NUMBERS = 50_000_000
 """Logits of a fixed model on one split that are kept; of more, each batch's are computed anew."""
@@ -51,10 +52,10 @@ def unlearning_objective(
     task: Task,
     *,
     curriculum: Curriculum | None = None,
-    forget_size: int = 32,
-    retain_size: int = 64,
 ) -> Objective:
-    """Build the weighted forget and retain terms of a method, from 32 + 64 examples a step.
+    """Build the weighted forget and retain terms of a method.
+
+    From 32 + 64 examples a step, if the task's recipes have no other "batch".
 
     Parameters
     ----------
@@ -72,9 +73,9 @@ def unlearning_objective(
     mask = salient(theta, task, recipe.saliency)
 
     def placed(seed: int) -> Callable[[], list[Tensor]]:
-        sizes = zip(SPLITS_SEEN, (forget_size, retain_size))
+        sizes = BATCH | task.recipes.get("batch", {})
         rngs = {s: generators(f"{s} order", seed, task.seeds) for s in SPLITS_SEEN}
-        draw = [batches(getattr(task, s), size, rngs[s]) for s, size in sizes]
+        draw = [batches(getattr(task, s), sizes[s], rngs[s]) for s in SPLITS_SEEN]
         return lambda: [next(d) for d in draw]
 
     def forward(rows: Tensor, places: list[Tensor]) -> Tensor:
@@ -202,9 +203,10 @@ def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
     return torch.zeros_like(rows, dtype=torch.bool).scatter(1, top, True)
 
 
-def retain_objective(theta: Stack, task: Task, size: int = 96) -> Objective:
+def retain_objective(theta: Stack, task: Task) -> Objective:
     """Build the retain loss alone, which says nothing about forgetting."""
     check_rows(theta, task)
+    size = sum((BATCH | task.recipes.get("batch", {})).values())
     inputs, labels = task.split("retain")
 
     def start(seed: int, steps: int) -> RowLoss:
