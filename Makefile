@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q uv==0.13.9
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[book,vision,cluster,test]'
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[book,vision,text,hub,llm,cluster,test]'
 	touch $@
 
 $(BIN)/uv: | $(READY)

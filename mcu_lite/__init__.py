@@ -2,8 +2,12 @@
 
 from importlib.metadata import version
 
+from mcu_lite import answers as answers  # registers measures of texts
+from mcu_lite import authors as authors  # registers the task
 from mcu_lite.alignment import align
+from mcu_lite.architectures import Architecture
 from mcu_lite.atlas import atlas
+from mcu_lite.checkpoints import load_models, save_models
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import Path, connect
 from mcu_lite.downloads import download
@@ -17,7 +21,7 @@ from mcu_lite.one_image import one_image
 from mcu_lite.per_example import follow
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
 from mcu_lite.splitting import task_of
-from mcu_lite.stacks import Architecture, Stack
+from mcu_lite.stacks import Stack
 from mcu_lite.statistics import compare, interval, paired
 from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, endpoints, load_profile, run
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
@@ -58,6 +62,7 @@ __all__ = [
     "interval",
     "is_connected",
     "live",
+    "load_models",
     "load_profile",
     "load_task",
     "mean_sd",
@@ -73,6 +78,7 @@ __all__ = [
     "plot_map",
     "plot_models",
     "run",
+    "save_models",
     "scrub",
     "task",
     "task_of",

@@ -60,8 +60,9 @@ def align(b: Stack, a: Stack, rounds: int = 50) -> Stack:
     units = hidden_units(b.architecture)
     places = torch.arange(b.architecture.size).repeat(len(b), 1)
     for i in (~(b.diverged | a.diverged)).nonzero().flatten().tolist():
-        own, other = (s.rows[i].double().numpy() for s in (b, a))
+        own, other = (s.rows[i].double().cpu().numpy() for s in (b, a))
         places[i] = torch.from_numpy(_match(own, other, units, rounds))
+    places = places.to(b.rows.device)
     initial = None if b.initial is None else b.initial.gather(1, places)
     return b.with_rows(b.rows.gather(1, places), initial=initial)
 

@@ -1,14 +1,20 @@
-"""Results on disk by name: written atomically, checked when read."""
+"""Results on disk by name: written atomically, checked when read, never run."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import os
-import pickle
 import tempfile
 import warnings
 from pathlib import Path
+
+import pandas as pd
+
+from mcu_lite.architectures import Architecture
+from mcu_lite.checkpoints import pack, pack_table, unpack, unpack_table
+from mcu_lite.files import write
+from mcu_lite.stacks import Stack
 
 
 def cache_folder(cache: str | os.PathLike | None = None) -> Path:
@@ -23,25 +29,34 @@ def cache_folder(cache: str | os.PathLike | None = None) -> Path:
     return folder
 
 
-def save(folder: Path, name: str, value: object) -> None:
-    """Keep `value` under `name`; a reader sees all of it or nothing."""
-    body = pickle.dumps(value)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-        part.write(hashlib.sha256(body).digest() + body)
-    os.replace(part.name, folder / name)
+def save(folder: Path, name: str, value: Stack | pd.DataFrame) -> None:
+    """Keep a stack or a table under `name`; a reader sees all of it or nothing."""
+    body = pack_table(value) if isinstance(value, pd.DataFrame) else pack(value)
+    write(folder / name, hashlib.sha256(body).digest(), body)
 
 
-def load(folder: Path, name: str) -> object | None:
-    """Return what was saved under `name`; None if nothing was, or if it is damaged."""
+def load(
+    folder: Path, name: str, architecture: Architecture | None = None
+) -> Stack | pd.DataFrame | None:
+    """Return what was saved under `name`; None if nothing was, or if it is damaged.
+
+    The folder may be shared, so that an entry may be anybody's: it holds numbers only. A stack
+    needs the architecture that it is of; without one, the entry is a table.
+    """
     path = folder / name
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     digest, body = content[:32], content[32:]
-    if hashlib.sha256(body).digest() == digest:
-        return pickle.loads(body)
-    warnings.warn(f"{path} is damaged and will be computed again", stacklevel=3)
+    try:
+        if hashlib.sha256(body).digest() != digest:
+            raise ValueError(f"{path} has another digest than it was written with")
+        if architecture is None:
+            return unpack_table(body, str(path))
+        return unpack(body, architecture, str(path))
+    except ValueError as error:
+        warnings.warn(f"{path} is damaged and will be computed again: {error}", stacklevel=3)
     path.unlink(missing_ok=True)
     return None
 

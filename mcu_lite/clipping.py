@@ -72,7 +72,8 @@ def clipped_share(
         (gradient,) = torch.autograd.grad(loss(rows).sum(), rows)
         rows.grad = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
         if step % CURVATURE_EVERY == 0:
-            optimizer.observe([gauss_newton_bartlett(logits(rows), rows, sampled)])
+            batch, labels = logits(rows)
+            optimizer.observe([gauss_newton_bartlett(batch, rows, sampled, labels)])
         optimizer.param_groups[0]["lr"] = lr * (1 - step / recipe.steps)
         optimizer.step()
     share = torch.stack(optimizer.clipped).flatten().tolist()

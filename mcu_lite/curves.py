@@ -37,7 +37,7 @@ def chain_weights(t: Tensor, points: int) -> Tensor:
     >>> chain_weights(torch.tensor(0.25), 3).tolist()
     [0.5, 0.5, 0.0]
     """
-    knots = torch.arange(points, dtype=t.dtype)
+    knots = torch.arange(points, dtype=t.dtype, device=t.device)
     return (1 - (t.unsqueeze(-1) * (points - 1) - knots).abs()).clamp(min=0)
 
 
@@ -77,10 +77,10 @@ class Path:
 
     def rows(self, ts: Tensor | Sequence[float]) -> Tensor:
         """Models at each t in [0, 1], shape (T, B, P)."""
-        t = torch.as_tensor(ts, dtype=torch.float64)
+        t = torch.as_tensor(ts, dtype=torch.float64, device="cpu")
         if t.ndim != 1 or not ((t >= 0) & (t <= 1)).all():
             raise ValueError(f"ts must be a list of numbers in [0, 1], got {ts}")
-        weights = CURVES[self.kind](t, len(self.control)).to(self.control.dtype)
+        weights = CURVES[self.kind](t, len(self.control)).to(self.control)
         return torch.tensordot(weights, self.control, dims=1)
 
     def part(self, which: slice) -> Path:
@@ -93,9 +93,17 @@ class Path:
         rows[self.diverged] = torch.nan
         return Stack(self.architecture, rows, f"{self.kind} at t={t:g}", diverged=self.diverged)
 
-    def model_at(self, t: float, i: int = 0) -> nn.Module:
-        """Return the model at t on curve `i` as an ordinary module."""
-        return self.architecture.module_at(self.rows([t])[0, i])
+    def model_at(self, t: float, i: int = 0, inputs: Tensor | None = None) -> nn.Module:
+        """Return the model at t on curve `i` as an ordinary module.
+
+        With batch norm it needs `inputs`, retain examples to recompute the statistics from.
+        """
+        return self.architecture.module_at(self.rows([t])[0, i], inputs)
+
+    def to(self, device: str | torch.device) -> Path:
+        """Return the same curves on a device."""
+        own = {f: getattr(self, f) for f in ("control", "architecture", "diverged")}
+        return replace(self, **{f: v.to(device) for f, v in own.items()})
 
     def arc_length(self, ts: Tensor | Sequence[float]) -> Tensor:
         """Length of the curve from 0 to each t through the points given, shape (T, B)."""
@@ -186,10 +194,10 @@ def connect(
     ends = a.rows, b.rows
 
     def loss_on_curve(inner: Tensor) -> Tensor:
-        weights = weigh(SAMPLING[sampling](rngs), bends + 2)
+        weights = weigh(SAMPLING[sampling](rngs).to(a.rows), bends + 2)
         return loss(_blend(weights, ends[0], inner, ends[1]))
 
-    chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1)
+    chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
     inner = a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord
     inner, lost = descend(
         inner, loss_on_curve, steps=steps, lr=lr, seed=seed, weight_decay=0.0, label="fitting"

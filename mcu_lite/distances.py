@@ -26,8 +26,8 @@ def distance(a: Stack, b: Stack) -> np.ndarray:
             f"a and b must hold models of one shape, got {tuple(a.rows.shape)} and "
             f"{tuple(b.rows.shape)}"
         )
-    apart = (a.rows.double() - b.rows.double()).norm(dim=1).numpy()
-    return np.where((a.diverged | b.diverged).numpy(), np.nan, apart)
+    apart = (a.rows.double() - b.rows.double()).norm(dim=1).cpu().numpy()
+    return np.where((a.diverged | b.diverged).cpu().numpy(), np.nan, apart)
 
 
 def displacement(stack: Stack) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
 from mcu_lite.tasks import known
-from mcu_lite.training import per_example
+from mcu_lite.training import per_example, token_mean
 
 Losses = tuple[Tensor | None, Tensor | None]
 
@@ -20,19 +20,34 @@ class Examples:
 
     Parameters
     ----------
-    logits : Tensor, shape (B, n, classes)
+    logits : Tensor, shape (B, n, classes), or (B, n, L, classes) of texts of L tokens
         Of the models that are being changed.
-    original, incompetent : Tensor, shape (B, n, classes)
-        Of the original models θo, and of freshly initialised ones, on the same examples.
-    labels, wrong : Tensor of int64, shape (B, n)
-        As observed; and another class, drawn once for each example and seed.
+    labels, wrong : Tensor of int64, shape (B, n), or (B, n, L)
+        As observed; and another class, drawn once for each example (or token) and seed.
+    teacher : function of "original" or "incompetent"
+        Logits of the original models θo, or of freshly initialised ones, on the same examples.
+        They are computed only for methods that ask.
+
+    Notes
+    -----
+    Losses and divergences are per example, shape (B, n): of a text, means over the tokens that
+    have a label.
     """
 
     logits: Tensor
-    original: Tensor
-    incompetent: Tensor
     labels: Tensor
     wrong: Tensor
+    teacher: Callable[[str], Tensor]
+
+    @property
+    def original(self) -> Tensor:
+        """Logits of the original models θo, shaped as `logits`."""
+        return self.teacher("original")
+
+    @property
+    def incompetent(self) -> Tensor:
+        """Logits of freshly initialised models, shaped as `logits`."""
+        return self.teacher("incompetent")
 
     @property
     def loss(self) -> Tensor:
@@ -47,7 +62,7 @@ class Examples:
     def kl_from(self, teacher: Tensor) -> Tensor:
         """KL(teacher ‖ model) in nats of two sets of logits, shape (B, n)."""
         wanted, given = log_softmax(teacher, -1), log_softmax(self.logits, -1)
-        return (wanted.exp() * (wanted - given)).sum(-1)
+        return token_mean((wanted.exp() * (wanted - given)).sum(-1), self.labels)
 
 
 @dataclass(frozen=True)
@@ -279,5 +294,5 @@ def l1_sparse(forget: Examples, retain: Examples) -> Losses:
 )
 def delete(forget: Examples, retain: Examples) -> Losses:
     """Distil the original with the label's probability masked out; no retain data needed."""
-    masked = forget.original.scatter(-1, forget.labels.unsqueeze(-1), -1e4)
+    masked = forget.original.scatter(-1, forget.labels.clamp(min=0).unsqueeze(-1), -1e4)
     return forget.kl_from(masked), None

@@ -17,6 +17,27 @@ from torch import Tensor
 from mcu_lite.curves import Path
 from mcu_lite.stacks import Architecture, Stack, initial_rows
 from mcu_lite.tasks import SPLITS, Task, known
+from mcu_lite.texts import IGNORED
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The models behind `Outputs` and their task, for metrics that ask something else of them.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    rows : dict of Tensor
+        "models", shape (M, P), and where they are known "oracle" and "incompetent", (1, P).
+    task : Task
+    b : int
+        Which of its splits.
+    """
+
+    architecture: Architecture
+    rows: dict[str, Tensor]
+    task: Task
+    b: int
 
 
 @dataclass(frozen=True)
@@ -25,28 +46,41 @@ class Outputs:
 
     Parameters
     ----------
-    logits : dict of arrays, shape (M, n, classes)
-        By split.
-    labels : dict of int arrays, shape (n,)
+    logits : dict of arrays, shape (M, k, classes)
+        By split. Of texts the k tokens that have a label, one text after the other; else k = n.
+    labels : dict of int arrays, shape (k,)
         By split; in addition "nonmember": observed labels of the test images.
-    oracle, incompetent : dict of arrays, shape (n, classes), optional
+    oracle, incompetent : dict of arrays, shape (k, classes), optional
         Logits of the retrained model, and of a freshly initialised one.
+    starts : dict of int arrays, shape (n,), optional
+        Where each text begins among the k tokens.
+    source : Source, optional
     """
 
     logits: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     oracle: dict[str, np.ndarray] | None = None
     incompetent: dict[str, np.ndarray] | None = None
+    starts: dict[str, np.ndarray] | None = None
+    source: Source | None = None
 
     @cached_property
     def log_p(self) -> dict[str, np.ndarray]:
-        """Log-probabilities by split, shape (M, n, classes)."""
+        """Log-probabilities by split, shape (M, k, classes)."""
         return {split: log_probabilities(logits) for split, logits in self.logits.items()}
 
     def loss(self, split: str, labels: str | None = None) -> np.ndarray:
         """Cross-entropy of each example in nats, shape (M, n)."""
         wanted = self.labels[labels or split]
-        return -np.take_along_axis(self.log_p[split], wanted[None, :, None], -1)[..., 0]
+        lost = -np.take_along_axis(self.log_p[split], wanted[None, :, None], -1)[..., 0]
+        return self.by_example(lost, split)
+
+    def by_example(self, values: np.ndarray, split: str) -> np.ndarray:
+        """Mean over the tokens of each text, shape (..., k) to (..., n)."""
+        if self.starts is None:
+            return values
+        starts = self.starts[split]
+        return np.add.reduceat(values, starts, -1) / np.diff(starts, append=values.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -60,7 +94,8 @@ class Metric:
     splits : tuple of str
     better : {"higher", "lower", "oracle"}
         On the retain set; "oracle" means that the retrained model is the goal.
-    needs_oracle : bool
+    needs_oracle, needs_texts : bool
+        Whether it applies only where there is a retrained model, or only to tasks with texts.
     slow : bool
         Left out unless it is asked for.
     """
@@ -71,6 +106,7 @@ class Metric:
     splits: tuple[str, ...]
     better: str
     needs_oracle: bool = False
+    needs_texts: bool = False
     slow: bool = False
 
 
@@ -134,8 +170,9 @@ def loss(outputs: Outputs, split: str) -> np.ndarray:
 
 @metric("accuracy", "accuracy", "higher")
 def accuracy(outputs: Outputs, split: str) -> np.ndarray:
-    """Share of examples whose label is the most probable one."""
-    return (outputs.logits[split].argmax(-1) == outputs.labels[split]).mean(-1)
+    """Share of examples (of texts: tokens) whose label is the most probable one."""
+    right = outputs.logits[split].argmax(-1) == outputs.labels[split]
+    return outputs.by_example(right.astype(float), split).mean(-1)
 
 
 @metric("mia_auc", "membership inference (AUC)", "oracle", ("forget",))
@@ -157,7 +194,7 @@ def mia_fitted(outputs: Outputs, split: str) -> np.ndarray:
     A logistic regression on loss, entropy and margin learns from the retain images and one
     half of the test images; it is judged on the forget images and the other half.
     """
-    half = outputs.logits["test"].shape[1] // 2
+    half = len(outputs.loss("test")[0]) // 2
     known_in, asked = _features(outputs, "retain"), _features(outputs, "forget")
     outside = _features(outputs, "test", "nonmember")
     return np.array(
@@ -168,7 +205,8 @@ def mia_fitted(outputs: Outputs, split: str) -> np.ndarray:
 def _features(outputs: Outputs, split: str, labels: str | None = None) -> np.ndarray:
     p = np.sort(np.exp(outputs.log_p[split]), -1)
     entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(-1)
-    return np.stack([outputs.loss(split, labels), entropy, p[..., -1] - p[..., -2]], -1)
+    spread = [outputs.by_example(own, split) for own in (entropy, p[..., -1] - p[..., -2])]
+    return np.stack([outputs.loss(split, labels), *spread], -1)
 
 
 def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np.ndarray) -> float:
@@ -185,19 +223,21 @@ def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np
 def zrf(outputs: Outputs, split: str) -> np.ndarray:
     """1 - mean JS to an incompetent model, in bits (Chundawat et al., 2023)."""
     untrained = log_probabilities(outputs.incompetent[split])
-    return 1 - js(outputs.log_p[split], untrained).mean(-1) / np.log(2)
+    return 1 - outputs.by_example(js(outputs.log_p[split], untrained), split).mean(-1) / np.log(2)
 
 
 @metric("kl_to_oracle", "KL from the oracle (nats)", "lower", needs_oracle=True)
 def kl_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
     """Mean KL(oracle ‖ model)."""
-    return kl(log_probabilities(outputs.oracle[split]), outputs.log_p[split]).mean(-1)
+    apart = kl(log_probabilities(outputs.oracle[split]), outputs.log_p[split])
+    return outputs.by_example(apart, split).mean(-1)
 
 
 @metric("js_to_oracle", "JS to the oracle (nats)", "lower", needs_oracle=True)
 def js_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
     """Mean Jensen-Shannon divergence to the oracle, at most log 2."""
-    return js(log_probabilities(outputs.oracle[split]), outputs.log_p[split]).mean(-1)
+    apart = js(log_probabilities(outputs.oracle[split]), outputs.log_p[split])
+    return outputs.by_example(apart, split).mean(-1)
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
@@ -255,7 +295,7 @@ def evaluate(
     >>> evaluate(theta, task, metrics=["accuracy"]).split.unique().tolist()
     ['retain', 'forget', 'test']
     """
-    chosen = _choose(metrics, oracle)
+    chosen = _choose(metrics, task, oracle)
     if isinstance(models, Path):
         ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
         rows = models.rows(ts)
@@ -264,12 +304,13 @@ def evaluate(
     if rows.shape[1] != len(task):
         raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
     architecture = models.architecture.evaluating()
-    fresh = initial_rows(architecture.fresh, 77_777, task.seeds)
-    extra = {"incompetent": fresh} | ({} if oracle is None else {"oracle": oracle.rows})
+    fresh = initial_rows(architecture.fresh, 77_777, task.seeds).to(rows)
+    side = {"incompetent": fresh} | ({} if oracle is None else {"oracle": oracle.rows})
     cells = [(m, split) for m in chosen for split in m.splits]
     values = np.full((len(task), len(cells), len(ts)), np.nan)
-    for b in np.flatnonzero(~models.diverged.numpy()):
-        outputs = _outputs(architecture, task, rows[:, b], b, {k: r[b] for k, r in extra.items()})
+    for b in np.flatnonzero(~models.diverged.cpu().numpy()):
+        own = {"models": rows[:, b]} | {k: r[b : b + 1] for k, r in side.items()}
+        outputs = _outputs(Source(architecture, own, task, b))
         values[b] = [_read(m, outputs, split) for m, split in cells]
     names = {"split": [split for _, split in cells], "metric": [m.name for m, _ in cells]}
     return pd.DataFrame(
@@ -292,29 +333,55 @@ def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
     return values
 
 
-def _choose(metrics: Iterable[str] | None, oracle: Stack | None) -> list[Metric]:
+def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> list[Metric]:
     if metrics is None:
-        return [m for m in METRICS.values() if not m.slow and (oracle or not m.needs_oracle)]
+        quick = [m for m in METRICS.values() if not m.slow and (task.texts or not m.needs_texts)]
+        return [m for m in quick if oracle or not m.needs_oracle]
     chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
     for m in chosen:
+        if m.needs_texts and task.texts is None:
+            raise ValueError(f"metric {m.name!r} is one of texts, but task is {task.name!r}")
         if m.needs_oracle and oracle is None:
             raise ValueError(f"metric {m.name!r} needs oracle=, a stack of retrained models")
     return chosen
 
 
-def _outputs(
-    architecture: Architecture, task: Task, rows: Tensor, b: int, extra: dict[str, Tensor]
-) -> Outputs:
-    """Logits of T models on every split, in one pass, as views of one array."""
+def _outputs(source: Source) -> Outputs:
+    """Logits of all models on every split, in one pass, as views of one array."""
+    task, b = source.task, source.b
     index = torch.cat([getattr(task, s)[b] for s in SPLITS])
+    observed, truth = task.labels[b, index], task.truth[index]
+    given, starts = observed != IGNORED, None
     ends = np.cumsum([getattr(task, s).shape[1] for s in SPLITS])
-    labels = _parts(task.labels[b, index].numpy(), ends)
-    labels |= {"nonmember": labels["test"], "test": task.truth[index].numpy()[ends[1] :]}
-    inputs, logits = task.inputs[index], architecture.logits
-    with torch.no_grad():
-        values = _parts(logits(rows, inputs, shared=True).numpy(), ends)
-        side = {k: logits(r[None], inputs, shared=True)[0].numpy() for k, r in extra.items()}
-    return Outputs(values, labels, **{k: _parts(v, ends) for k, v in side.items()})
+    if observed.ndim > 1:
+        lengths = given.sum(1).cpu().numpy()
+        first = np.concatenate([[0], np.cumsum(lengths)])
+        starts = {s: part - part[0] for s, part in _parts(first[:-1], ends).items()}
+        ends = first[ends]
+    labels = _parts(observed[given].cpu().numpy(), ends)
+    labels |= {"nonmember": labels["test"], "test": truth[given].cpu().numpy()[ends[1] :]}
+    logits = {
+        who: _parts(_labelled(source, rows, index, given).cpu().numpy(), ends)
+        for who, rows in source.rows.items()
+    }
+    side = {
+        who: {s: v[0] for s, v in own.items()} for who, own in logits.items() if who != "models"
+    }
+    return Outputs(logits["models"], labels, **side, starts=starts, source=source)
+
+
+@torch.no_grad()
+def _labelled(source: Source, rows: Tensor, index: Tensor, given: Tensor) -> Tensor:
+    """Logits of M models at the examples, or tokens of them, that have a label, (M, k, classes)."""
+    task, architecture = source.task, source.architecture
+    inputs, retain = task.inputs[index], task.inputs[task.retain[source.b]]
+    # Batch norm sees retain examples alone: nothing about the forget set may enter.
+    own = architecture.statistics(rows, retain, shared=True)
+    if given.ndim == 1:
+        return architecture.logits(rows, inputs, shared=True, statistics=own)
+    # Of a text most tokens have no label: model by model, so that those are dropped at once.
+    each = (architecture.logits(row[None], inputs, shared=True)[0, given] for row in rows)
+    return torch.stack(list(each))
 
 
 def _parts(values: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:

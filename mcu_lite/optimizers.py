@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from mcu_lite.texts import IGNORED
+
 
 class Sophia(torch.optim.Optimizer):
     """Clipped steps of momentum over curvature (Liu et al. 2023, algorithm 3).
@@ -88,25 +90,36 @@ class Sophia(torch.optim.Optimizer):
         return state["momentum"], state["curvature"]
 
 
-def gauss_newton_bartlett(logits: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+def gauss_newton_bartlett(
+    logits: Tensor, rows: Tensor, generator: torch.Generator, labels: Tensor | None = None
+) -> Tensor:
     """Estimate the Gauss-Newton diagonal of the mean cross-entropy, shape (B, P).
 
-    It is n·g∘g, where g is the gradient with labels that the model itself draws: never
-    negative, and exact in the mean (Liu et al. 2023, algorithm 2). The graph is kept.
+    It is g∘g, where g is the gradient of Σ √w·loss with labels that the model itself draws, and w
+    the weight of a loss in the mean: never negative, and exact in the mean (Liu et al. 2023,
+    algorithm 2, in which all weights are 1/n). The graph is kept.
 
     Parameters
     ----------
-    logits : Tensor, shape (B, n, classes)
+    logits : Tensor, shape (B, n, classes), or (B, n, L, classes) of texts of L tokens
         Attached to the graph of `rows`.
     rows : Tensor, shape (B, P)
     generator : torch.Generator
+    labels : Tensor of int64, shape (B, n, L), optional
+        Needed for texts: tokens labelled -100 are left out, the others share their text's 1/n.
     """
     chances = logits.detach().softmax(-1)
     # An exponential race draws from the softmax; torch.multinomial would raise at a NaN row.
-    labels = (chances / torch.empty_like(chances).exponential_(generator=generator)).argmax(-1)
-    total = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-    (gradient,) = torch.autograd.grad(total / labels.shape[1], rows, retain_graph=True)
-    return labels.shape[1] * gradient.square()
+    draws = torch.empty_like(chances, device=generator.device).exponential_(generator=generator)
+    drawn = (chances / draws.to(chances)).argmax(-1)
+    losses = cross_entropy(logits.flatten(0, -2), drawn.flatten(), reduction="none")
+    weights = torch.ones_like(drawn, dtype=losses.dtype)
+    if drawn.ndim > 2:
+        weights = (labels != IGNORED).to(losses)
+        weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
+    total = (losses.view(drawn.shape) * (weights / drawn.shape[1]).sqrt()).sum()
+    (gradient,) = torch.autograd.grad(total, rows, retain_graph=True)
+    return gradient.square()
 
 
 def hutchinson(loss: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -122,7 +135,8 @@ def hutchinson(loss: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor
     rows : Tensor, shape (B, P)
     generator : torch.Generator
     """
-    signs = torch.empty_like(rows, requires_grad=False).bernoulli_(generator=generator) * 2 - 1
+    draws = torch.empty_like(rows, requires_grad=False, device=generator.device)
+    signs = draws.bernoulli_(generator=generator).to(rows) * 2 - 1
     (gradient,) = torch.autograd.grad(loss.sum(), rows, create_graph=True)
     (product,) = torch.autograd.grad(gradient, rows, signs, retain_graph=True)
     return signs * product

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mcu_lite.curves import Path
 from mcu_lite.stacks import Architecture, Stack, generators
-from mcu_lite.tasks import Task, known
+from mcu_lite.tasks import Task, known, pick
+from mcu_lite.texts import IGNORED
 from mcu_lite.training import batches, descend, per_example
 
 STEPS = (0, 2, 4, 8, 12, 16, 24, 32)
@@ -39,7 +40,8 @@ def relearn(
         One model for each split of the task. Or K times as many, from `members`: an ensemble,
         whose members relearn one by one before their probabilities are averaged.
     task : Task
-        Forgets one whole class: single images share nothing that could come back.
+        Forgets one whole class: single images share nothing that could come back. Or texts: the
+        first `examples` are learned again, those on one author, and the others' facts watched.
     examples, batch : int
         Forget examples, drawn for each seed and all in every step, and retain examples a step.
     steps : sequence of int
@@ -63,12 +65,14 @@ def relearn(
         raise ValueError(f"examples must lie in 0..{n - 1}, so that some are held out")
     if not wanted or wanted[0] < 0:
         raise ValueError(f"steps must hold at least one number, none negative, got {steps}")
-    gone, *more = task.truth[task.forget].unique().tolist()
-    if more:
+    classes = task.truth[task.forget].unique()
+    if task.texts is None and len(classes) > 1:
         raise ValueError(f"task must forget one whole class, but it forgets {task.forgets}")
     rngs = generators("forget examples to relearn", seed, task.seeds)
     order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
-    few, held = task.forget.gather(1, order).split([examples, n - examples], 1)
+    if task.texts is not None:
+        order = torch.arange(n).repeat(len(task), 1)
+    few, held = task.forget.gather(1, order.to(task.device)).split([examples, n - examples], 1)
     draw = batches(task.retain, batch, generators("retain order", seed, task.seeds))
     everything = Stack.cat(list(named.values()))
     sizes, times = [len(s) for s in named.values()], len(everything) // len(task)
@@ -78,13 +82,16 @@ def relearn(
         for name, own in zip(named, rows.split(sizes)):
             own = own.view(-1, len(task), own.shape[1])
             for b, test in enumerate(task.test):
-                of_class = task.truth[test] == gone
-                parts = {"forget": held[b], "class": test[of_class]}
+                parts, of_class = {"forget": held[b]}, torch.zeros_like(test, dtype=torch.bool)
+                if task.texts is None:
+                    of_class = task.truth[test] == classes[0]
+                    parts["class"] = test[of_class]
                 if step in (wanted[0], wanted[-1]):
                     parts["test"] = test[~of_class]
                 for split, index in parts.items():
                     x, y, key = task.inputs[index], task.truth[index], (name, step, task.seeds[b])
-                    read = _read(everything.architecture, own[:, b], x, y)
+                    retain = task.inputs[task.retain[b]]
+                    read = _read(everything.architecture, own[:, b], x, y, retain)
                     lines.extend((*key, split, metric, v) for metric, v in read.items())
 
     def loss(rows: Tensor) -> Tensor:
@@ -93,7 +100,7 @@ def relearn(
         chosen = torch.cat([few, task.retain.gather(1, next(draw))], 1)
         inputs = task.inputs[chosen].repeat(times, 1, *[1] * (task.inputs.ndim - 1))
         logits = everything.architecture.logits(rows, inputs)
-        return per_example(logits, task.labels.gather(1, chosen).repeat(times, 1)).mean(1)
+        return per_example(logits, torch.cat([pick(task.labels, chosen)] * times)).mean(1)
 
     rate = {"lr": lr, "decay": lambda progress: 1.0, "weight_decay": 0.0}
     last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, label="relearn", **rate)
@@ -101,18 +108,24 @@ def relearn(
     return pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
 
 
-def _read(architecture: Architecture, rows: Tensor, x: Tensor, y: Tensor) -> dict[str, float]:
+def _read(
+    architecture: Architecture, rows: Tensor, x: Tensor, y: Tensor, retain: Tensor
+) -> dict[str, float]:
     """Read off K models, shape (K, P), what they say together and each by itself."""
-    log_p = _log_p(architecture, rows, x)
+    log_p = _log_p(architecture, rows, x, retain)
     mean = log_p.logsumexp(0) - math.log(len(rows))
-    right, alone = ((p.argmax(-1) == y).float().mean() for p in (mean, log_p))
-    read = {"accuracy": right, "loss": per_example(mean, y).mean(), "alone": alone}
+    # A text is right if all its tokens are: then it is what the model would say.
+    hits = (((p.argmax(-1) == y) | (y == IGNORED)) for p in (mean, log_p))
+    right, alone = ((h if y.ndim == 1 else h.all(-1)).float().mean() for h in hits)
+    read = {"accuracy": right, "loss": per_example(mean[None], y[None]).mean(), "alone": alone}
     return {k: v.item() if rows.isfinite().all() else math.nan for k, v in read.items()}
 
 
-def _log_p(architecture: Architecture, rows: Tensor, x: Tensor) -> Tensor:
+def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:
+    measured = architecture.evaluating()
     with torch.no_grad():
-        return architecture.evaluating().logits(rows, x, shared=True).log_softmax(-1)
+        own = measured.statistics(rows, retain, shared=True)
+        return measured.logits(rows, x, shared=True, statistics=own).log_softmax(-1)
 
 
 def relearn_along(path: Path, task: Task, ts: Sequence[float], **options) -> pd.DataFrame:
@@ -158,5 +171,6 @@ def average_weights(path: Path, ts: Sequence[float]) -> Stack:
 def average_predictions(path: Path, ts: Sequence[float], task: Task, split: str) -> np.ndarray:
     """Mean probabilities of the models at the ts on a split, shape (B, n, classes)."""
     rows = members(path, ts).rows.view(len(ts), len(task), -1)
-    each = [_log_p(path.architecture, rows[:, b], x) for b, x in enumerate(task.split(split)[0])]
-    return torch.stack([log_p.exp().mean(0) for log_p in each]).numpy()
+    inputs, retain = task.split(split)[0], task.split("retain")[0]
+    each = [_log_p(path.architecture, rows[:, b], *x) for b, x in enumerate(zip(inputs, retain))]
+    return torch.stack([log_p.exp().mean(0) for log_p in each]).cpu().numpy()

@@ -23,7 +23,7 @@ SIDE, CLASSES = 8, 10  # The cue is made for the digits.
 def disagreement(a: Stack, b: Stack, task: Task, split: str = "test") -> np.ndarray:
     """Share of a split's examples that a and b classify differently, shape (B,)."""
     inputs, _ = task.split(split)
-    return _share(_answers(a, inputs) != _answers(b, inputs), a, b)
+    return _share(_answers(a, task, inputs) != _answers(b, task, inputs), a, b)
 
 
 def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
@@ -33,7 +33,7 @@ def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
     overlap is that of chance. NaN where both know all or both know none, or a row diverged.
     """
     inputs, labels = task.split("forget")
-    p, q = (_answers(s, inputs) == labels.numpy() for s in (a, b))
+    p, q = (_answers(s, task, inputs) == labels.cpu().numpy() for s in (a, b))
     defined = np.isfinite(_share(p, a, b)) & ~(p & q).all(1) & (p | q).any(1)
     return np.array([cohen_kappa_score(*k) if ok else np.nan for *k, ok in zip(p, q, defined)])
 
@@ -67,9 +67,9 @@ def layer_cka(a: Stack, b: Stack, task: Task, split: str = "test") -> pd.DataFra
     """CKA after each activation module (``nn.ReLU`` ...); tidy: seed, layer (its name), cka."""
     inputs, _ = task.split(split)
     _check(inputs, a, b)
-    lines = []
+    lines, retain = [], task.inputs[task.retain]
     for i, seed in enumerate(task.seeds):
-        u, v = (_activations(s.module(i), inputs[i]) for s in (a, b))
+        u, v = (_activations(s.module(i, retain[i]), inputs[i]) for s in (a, b))
         if list(u) != list(v) or not u:
             raise ValueError(f"a and b must share activation modules, got {list(u)} and {list(v)}")
         lines += [{"seed": seed, "layer": k, "cka": float(cka(u[k], v[k]))} for k in u]
@@ -85,7 +85,7 @@ def _activations(module: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
             calls = sum(key.partition("#")[0] == name for key in seen)
             # A copy, which in-place layers further on cannot reach.
             seen[f"{name}#{calls + 1}" if calls else name] = (
-                output.flatten(1).to(torch.float64, copy=True).numpy()
+                output.flatten(1).to("cpu", torch.float64, copy=True).numpy()
             )
 
         return hook
@@ -98,12 +98,13 @@ def _activations(module: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
     return seen
 
 
-def _answers(stack: Stack, inputs: Tensor) -> np.ndarray:
+def _answers(stack: Stack, task: Task, inputs: Tensor) -> np.ndarray:
     """Predicted classes (B, n) on inputs (B, n, ...)."""
     _check(inputs, stack)
+    retain = task.inputs[task.retain]
     with torch.no_grad():
-        found = [stack.module(i).eval()(x).argmax(-1) for i, x in enumerate(inputs)]
-    return torch.stack(found).numpy()
+        found = [stack.module(i, retain[i]).eval()(x).argmax(-1) for i, x in enumerate(inputs)]
+    return torch.stack(found).cpu().numpy()
 
 
 def _check(inputs: Tensor, *stacks: Stack) -> None:
@@ -114,7 +115,7 @@ def _check(inputs: Tensor, *stacks: Stack) -> None:
 
 def _share(hits: np.ndarray, *stacks: Stack) -> np.ndarray:
     """Mean of hits (B, n) over the examples, NaN where one of the stacks diverged."""
-    dead = np.any([s.diverged.numpy() for s in stacks], axis=0)
+    dead = np.any([s.diverged.cpu().numpy() for s in stacks], axis=0)
     return np.where(dead, np.nan, hits.mean(-1))
 
 
@@ -154,7 +155,7 @@ def plant_cue(task: Task, share: float = 0.5, size: int = 2, strength: float = 3
     if task.classes > CLASSES:
         raise ValueError(f"task must have at most {CLASSES} classes, got {task.classes}")
     n = len(task.truth)
-    cued = torch.zeros(n, 1, dtype=torch.bool)
+    cued = torch.zeros(n, 1, dtype=torch.bool, device=task.device)
     cued[np.random.default_rng(0xC0E).permutation(n)[: round(share * n)]] = True
     lit = with_cue(task.inputs, task.truth, size, strength)
     inputs = lit.where(cued, without_cue(task.inputs, size))
@@ -168,8 +169,10 @@ def cue_response(stack: Stack, task: Task, size: int = 2, strength: float = 3.0)
     follow a cue to another class. "alone": share that follow it on the mean image.
     """
     images, truth = task.split("test")
-    wrong = (truth + 1 + torch.arange(truth.shape[1]) % (task.classes - 1)) % task.classes
-    every = torch.arange(task.classes).expand(len(task), -1)
+    wrong = (
+        truth + 1 + torch.arange(truth.shape[1], device=task.device) % (task.classes - 1)
+    ) % task.classes
+    every = torch.arange(task.classes, device=task.device).expand(len(task), -1)
     blank = task.inputs.mean(0).expand(*every.shape, -1)
     probes = {
         "with": (with_cue(images, truth, size, strength), truth),
@@ -179,7 +182,7 @@ def cue_response(stack: Stack, task: Task, size: int = 2, strength: float = 3.0)
     }
     frames = []
     for probe, (inputs, wanted) in probes.items():
-        value = _share(_answers(stack, inputs) == wanted.numpy(), stack)
+        value = _share(_answers(stack, task, inputs) == wanted.cpu().numpy(), stack)
         frames.append(pd.DataFrame({"seed": task.seeds, "probe": probe, "value": value}))
     return pd.concat(frames, ignore_index=True)
 

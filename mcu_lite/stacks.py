@@ -2,134 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """How a row of P numbers becomes a module.
-
-    Only parameters with ``requires_grad`` enter the row; frozen parameters and
-    buffers are shared by all rows.
-
-    Parameters
-    ----------
-    module : nn.Module
-        A template; it is copied and never changed.
-
-    Raises
-    ------
-    ValueError
-        If the module has no trainable parameter, or keeps running statistics
-        (batch norm), which a row cannot carry.
-
-    Examples
-    --------
-    >>> architecture = Architecture(nn.Linear(3, 2))
-    >>> architecture.size, architecture.names
-    (8, ('weight', 'bias'))
-    >>> architecture.logits(torch.zeros(5, 8), torch.ones(4, 3), shared=True).shape
-    torch.Size([5, 4, 2])
-    """
-
-    module: nn.Module
-    names: tuple[str, ...] = field(init=False)
-    shapes: tuple[torch.Size, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
-        if not trainable:
-            raise ValueError("module has no trainable parameter")
-        if any(name.endswith("running_mean") for name, _ in self.module.named_buffers()):
-            raise ValueError(
-                "module keeps running statistics (batch norm); use GroupNorm or LayerNorm instead"
-            )
-        object.__setattr__(self, "module", copy.deepcopy(self.module))
-        object.__setattr__(self, "names", tuple(trainable))
-        object.__setattr__(self, "shapes", tuple(trainable.values()))
-
-    @property
-    def size(self) -> int:
-        """Number of trainable parameters P."""
-        return sum(shape.numel() for shape in self.shapes)
-
-    def row(self, module: nn.Module) -> Tensor:
-        """Flatten the trainable parameters of `module` into a tensor of shape (P,)."""
-        own = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        if tuple(own) != self.names or tuple(p.shape for p in own.values()) != self.shapes:
-            raise ValueError(
-                "module has another architecture: its trainable parameters are "
-                f"{_shapes(own)}, expected {_shapes(dict(zip(self.names, self.shapes)))}"
-            )
-        return torch.cat([p.detach().reshape(-1) for p in own.values()])
-
-    def module_at(self, row: Tensor) -> nn.Module:
-        """Return an ordinary module whose trainable parameters are `row`, shape (P,)."""
-        module = copy.deepcopy(self.module)
-        own = dict(module.named_parameters())
-        with torch.no_grad():
-            for name, value in self.named(row.detach()).items():
-                own[name].copy_(value)
-        return module
-
-    def fresh(self) -> nn.Module:
-        """Return a copy whose parameters are drawn anew, by each layer's own rule."""
-        module = copy.deepcopy(self.module)
-        for layer in module.modules():
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
-            elif next(layer.parameters(recurse=False), None) is not None:
-                raise ValueError(
-                    f"module cannot be initialised anew: {type(layer).__name__} has parameters "
-                    "but no reset_parameters()"
-                )
-        return module
-
-    def evaluating(self) -> Architecture:
-        """Return the same architecture without dropout, for measurements."""
-        return Architecture(copy.deepcopy(self.module).eval())
-
-    def logits(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> Tensor:
-        """Outputs of B models at once.
-
-        Parameters
-        ----------
-        rows : Tensor, shape (B, P)
-        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-            One batch for each model, or one batch that all of them see.
-        shared : bool
-            Whether all models see the same inputs.
-
-        Returns
-        -------
-        Tensor, shape (B, n, classes)
-        """
-
-        def one(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self.module, parameters, (x,))
-
-        if shared:
-            # A large batch keeps the processor busy: batching the models only costs memory.
-            return torch.stack([one(self.named(row), inputs) for row in rows])
-        return vmap(one, randomness="different")(self.named(rows), inputs)
-
-    def named(self, rows: Tensor) -> dict[str, Tensor]:
-        """View rows (..., P) by parameter name, each in its shape after the leading one."""
-        parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
-        lead = rows.shape[:-1]
-        return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
-
-
-def _shapes(parameters: dict) -> str:
-    return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
+from mcu_lite.architectures import Architecture
 
 
 @dataclass(frozen=True)
@@ -182,7 +63,8 @@ class Stack:
                 f"rows must have shape (B, {self.architecture.size}), got {tuple(self.rows.shape)}"
             )
         if self.diverged is None:
-            object.__setattr__(self, "diverged", torch.zeros(len(self.rows), dtype=torch.bool))
+            none = torch.zeros(len(self.rows), dtype=torch.bool, device=self.rows.device)
+            object.__setattr__(self, "diverged", none)
         broken = ~self.rows.isfinite().all(dim=1) & ~self.diverged
         if broken.any():
             where = broken.nonzero().flatten().tolist()
@@ -213,9 +95,15 @@ class Stack:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def module(self, i: int = 0) -> nn.Module:
-        """Return model `i` as an ordinary module."""
-        return self.architecture.module_at(self.rows[i])
+    def module(self, i: int = 0, inputs: Tensor | None = None) -> nn.Module:
+        """Return model `i` as an ordinary module; `inputs` as in `Architecture.module_at`."""
+        return self.architecture.module_at(self.rows[i], inputs)
+
+    def to(self, device: str | torch.device) -> Stack:
+        """Return the same models on a device."""
+        parts = ("architecture", "rows", "initial", "origin", "diverged", "spread")
+        own = {f: getattr(self, f) for f in parts}
+        return replace(self, **{f: v if v is None else v.to(device) for f, v in own.items()})
 
     def report(self) -> str:
         """Say in a sentence how many rows diverged."""

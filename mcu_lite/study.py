@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache as remember
@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 
 from mcu_lite.cache import cache_folder, load, meaning, save
 from mcu_lite.curves import CURVES, connect
 from mcu_lite.methods import METHODS, RECIPE
 from mcu_lite.metrics import METRICS, evaluate
-from mcu_lite.stacks import Stack
+from mcu_lite.models import MODELS
+from mcu_lite.stacks import Stack, architecture_of
 from mcu_lite.tasks import TASKS, Task, known, load_task
 from mcu_lite.training import train
 from mcu_lite.unlearning import unlearn
@@ -29,8 +31,9 @@ ROWS_AT_ONCE = 40
 """Models that one fit holds: several conditions with one objective share a stack."""
 ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
-COMPUTING = ("tasks", "models", "stacks", "optimizers", "training", "methods", "curriculum")
-COMPUTING += ("splitting", "unlearning", "curves", "metrics", "study")
+COMPUTING = ("tasks", "models", "architectures", "stacks", "optimizers", "training", "methods")
+COMPUTING += ("curriculum", "unlearning", "curves", "metrics", "study", "texts", "authors")
+COMPUTING += ("answers", "splitting")
 """Modules on which results depend: if their code changes, everything is computed anew."""
 
 
@@ -52,6 +55,8 @@ class Setting:
         Names in ``TASKS`` and ``MODELS``.
     options : dict
         Of the task.
+    metrics : sequence of str, optional
+        What is measured; by default as `mcu_lite.evaluate` does.
     """
 
     seeds: int | Sequence[int] = 5
@@ -61,6 +66,7 @@ class Setting:
     task: str = "digits"
     model: str = "mlp"
     options: dict = field(default_factory=dict)
+    metrics: Sequence[str] | None = None
 
 
 PROFILES = {
@@ -285,13 +291,18 @@ def _endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stac
     """Return the models at one end of a path, from the cache or by computing them."""
     name, original = _name(setting, end), end.method == "original"
     theta = None if original else _endpoint(Endpoint("original"), task, setting, folder)
-    if (stack := load(folder, name)) is None:
+    architecture = theta.architecture if theta else architecture_of(_build(setting))
+    if (stack := load(folder, name, architecture)) is None:
         if original:
             stack = train(task, setting.model, epochs=setting.epochs)
         else:
             stack = unlearn(theta, task, end.method, epochs=setting.epochs, **end.recipe)
         save(folder, name, replace(stack, origin=None))
     return replace(stack, origin=theta)
+
+
+def _build(setting: Setting) -> Callable[[], nn.Module]:
+    return MODELS[known("model", setting.model, MODELS)]
 
 
 def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
@@ -313,7 +324,7 @@ def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path)
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     for i, condition in enumerate(chunk):
         own = path.part(slice(i * len(task), (i + 1) * len(task)))
-        table = evaluate(own, task, setting.ts, oracle=oracle)
+        table = evaluate(own, task, setting.ts, metrics=setting.metrics, oracle=oracle)
         save(folder, _name(setting, condition), table)
 
 

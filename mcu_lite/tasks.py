@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
+
+from mcu_lite.texts import Texts
 
 SPLITS = ("retain", "forget", "test")
 TUNING_SEEDS = (1000, 1001, 1002)
@@ -25,9 +27,10 @@ class Task:
     ----------
     name : str
     inputs : Tensor, shape (N, ...)
-    truth : Tensor of int64, shape (N,)
-        The true classes. Test loss and accuracy are measured against them.
-    labels : Tensor of int64, shape (B, N)
+    truth : Tensor of int64, shape (N,), or (N, L) for texts of L tokens
+        The true classes. Test loss and accuracy are measured against them. Of a text, the token
+        that follows each one, and -100 where it is not to be predicted.
+    labels : Tensor of int64, shape (B, N), or (B, N, L)
         The labels as they were observed, with noise. Training uses these, and so does
         membership inference, for which members and others must be drawn alike.
     retain, forget, test : Tensor of int64, shapes (B, n_r), (B, n_f), (B, n_t)
@@ -36,6 +39,14 @@ class Task:
     seeds : tuple of int, length B
     forgets : str
         What is to be forgotten, in words.
+    augment : function, optional
+        Changes the inputs (B, n, ...) of a batch while a model is trained from scratch, row b with
+        the b-th of the generators that it is given.
+    texts : Texts, optional
+        What can be asked of models of text beyond the labels.
+    recipes : dict of dict
+        In place of what is registered: settings of methods by name; of "train"; and as "batch"
+        how many "forget" and "retain" examples a step of unlearning takes.
     """
 
     name: str
@@ -48,6 +59,9 @@ class Task:
     classes: int
     seeds: tuple[int, ...]
     forgets: str = ""
+    augment: Callable[[Tensor, Sequence[torch.Generator]], Tensor] | None = None
+    texts: Texts | None = None
+    recipes: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for split in SPLITS:
@@ -78,18 +92,33 @@ class Task:
     @property
     def noisy(self) -> Tensor:
         """Mask of the examples whose observed label is wrong, shape (B, N)."""
-        return self.labels != self.truth
+        return (self.labels != self.truth).view(*self.labels.shape[:2], -1).any(-1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are; everything that is computed from it happens there."""
+        return self.inputs.device
+
+    def to(self, device: str | torch.device) -> Task:
+        """Return the same task on a device; the numbers drawn for it are the same everywhere."""
+        own = ("inputs", "truth", "labels", *SPLITS)
+        return replace(self, **{f: getattr(self, f).to(device) for f in own})
 
     def tile(self, times: int) -> Task:
         """Return the same splits several times over, for stacks under one another."""
-        again = {f: getattr(self, f).repeat(times, 1) for f in ("labels", *SPLITS)}
+        again = {f: torch.cat([getattr(self, f)] * times) for f in ("labels", *SPLITS)}
         return replace(self, seeds=self.seeds * times, **again)
 
     def split(self, name: str) -> tuple[Tensor, Tensor]:
-        """Inputs (B, n, ...) and labels (B, n) of a split; test labels are the true ones."""
+        """Inputs (B, n, ...) and labels (B, n, ...) of a split; test labels are the true ones."""
         index = getattr(self, known("split", name, SPLITS))
         labels = self.truth.expand_as(self.labels) if name == "test" else self.labels
-        return self.inputs[index], labels.gather(1, index)
+        return self.inputs[index], pick(labels, index)
+
+
+def pick(values: Tensor, index: Tensor) -> Tensor:
+    """Of each row b the values at its own places: (B, N, ...) and (B, n) to (B, n, ...)."""
+    return values[torch.arange(len(index), device=index.device).unsqueeze(1), index]
 
 
 TASKS: dict[str, Callable[..., Task]] = {}

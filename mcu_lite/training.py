@@ -15,7 +15,8 @@ from tqdm.auto import trange
 from mcu_lite.models import MODELS
 from mcu_lite.optimizers import Sophia
 from mcu_lite.stacks import Architecture, Stack, architecture_of, generators, initial_rows
-from mcu_lite.tasks import Task, known
+from mcu_lite.tasks import Task, known, pick
+from mcu_lite.texts import IGNORED
 
 CURVATURE_EVERY = 5
 RowLoss = Callable[[Tensor], Tensor]
@@ -71,8 +72,8 @@ def descend(
         optimizer = torch.optim.AdamW([rows], lr=lr, weight_decay=weight_decay, fused=True)
     else:
         optimizer = Sophia([rows], lr=lr, weight_decay=weight_decay)
-    diverged = torch.zeros(len(rows), dtype=torch.bool)
-    with torch.random.fork_rng(devices=[]):
+    diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
         torch.manual_seed(seed)
         for step in trange(steps, desc=label, delay=1, leave=False, disable=not watched()):
             value = loss(rows)
@@ -123,18 +124,35 @@ def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[T
     Yields
     ------
     Tensor of int64, shape (B, size)
-        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up.
+        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up;
+        on the device of `index`.
     """
     n = index.shape[1]
     while True:
         order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
-        yield from order.split(size, dim=1)
+        yield from order.to(index.device).split(size, dim=1)
 
 
 def per_example(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each example in nats, shape (..., n)."""
-    flat = cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-    return flat.view(labels.shape)
+    """Cross-entropy of each example in nats, shape (..., n); of a text, the mean over its tokens.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (..., n, classes), or (B, n, L, classes) of texts
+    labels : Tensor of int64, shape (..., n), or (B, n, L), in which -100 is left out
+    """
+    flat = cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return token_mean(flat.view(labels.shape), labels)
+
+
+def token_mean(values: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labelled tokens of each text, (B, n, L) to (B, n); others stay as they are."""
+    if labels.ndim < 3:
+        return values
+    given = labels != IGNORED
+    return values.where(given, 0.0).sum(-1) / given.sum(-1).clamp(min=1)
 
 
 def train(
@@ -145,20 +163,22 @@ def train(
     epochs: int = 100,
     split: str = "train",
     start: Tensor | None = None,
-    batch: int = 64,
-    lr: float = 3e-3,
+    batch: int | None = None,
+    lr: float | None = None,
 ) -> Stack:
     """Train one model on each split of a task, all at once.
 
     Parameters
     ----------
     task : Task
+        Where its tensors are, on the CPU or a GPU, the models are trained.
     model : str or function
         A name in ``MODELS``, or a function without arguments that returns a fresh module.
     seed : int
         Together with the split's own seed it fixes initialisation and data order.
     epochs, batch, lr
-        AdamW with cosine decay.
+        AdamW with cosine decay; by default in batches of 64 and from a rate of 3e-3, if the task
+        has no recipe of its own.
     split : {"train", "retain"}
         Everything, or only what is retained (that is the retrained oracle).
     start : Tensor, shape (B, P), optional
@@ -183,17 +203,23 @@ def train(
     >>> len(train(task, small, epochs=1))
     2
     """
+    recipe = {"batch": 64, "lr": 3e-3} | task.recipes.get("train", {})
+    batch, lr = batch or recipe["batch"], lr or recipe["lr"]
     build = MODELS[known("model", model, MODELS)] if isinstance(model, str) else model
     index = getattr(task, known("split", split, ("train", "retain")))
-    architecture = architecture_of(build)
-    start = initial_rows(build, seed, task.seeds) if start is None else start
+    architecture = architecture_of(build).to(task.device)
+    start = (initial_rows(build, seed, task.seeds) if start is None else start).to(task.device)
     _check_output(architecture, start, task)
     draw = batches(index, batch, generators("order", seed, task.seeds))
+    changed = generators("augmentation", seed, task.seeds)
 
     def loss(rows: Tensor) -> Tensor:
         chosen = index.gather(1, next(draw))
-        logits = architecture.logits(rows, task.inputs[chosen])
-        return per_example(logits, task.labels.gather(1, chosen)).mean(1)
+        inputs = task.inputs[chosen]
+        if task.augment is not None:
+            inputs = task.augment(inputs, changed)
+        logits = architecture.logits(rows, inputs)
+        return per_example(logits, pick(task.labels, chosen)).mean(1)
 
     steps = epochs * math.ceil(index.shape[1] / batch)
     rows, diverged = descend(
@@ -207,8 +233,9 @@ def _check_output(architecture: Architecture, rows: Tensor, task: Task) -> None:
     """A module of one's own is tried on two examples before it is trained."""
     with torch.no_grad():
         shape = architecture.logits(rows[:1], task.inputs[:2], shared=True)[0].shape
-    if len(shape) != 2 or shape[0] != 2 or shape[1] < task.classes:
+    labels = tuple(task.labels.shape[2:])
+    if shape[:-1] != (2, *labels) or shape[-1] < task.classes:
+        wanted = ", ".join(map(str, ("n", *labels, task.classes)))
         raise ValueError(
-            f"model must return logits of shape (n, {task.classes}) for n inputs, "
-            f"got {tuple(shape)} for 2"
+            f"model must return logits of shape ({wanted}) for n inputs, got {tuple(shape)} for 2"
         )

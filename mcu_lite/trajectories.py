@@ -68,7 +68,7 @@ def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0
     rngs = generators("noise in place of a gradient", seed, task.seeds)
 
     def loss(rows: Tensor) -> Tensor:
-        noise = torch.stack([torch.randn(rows.shape[1], generator=rng) for rng in rngs])
+        noise = torch.stack([torch.randn(rows.shape[1], generator=rng) for rng in rngs]).to(rows)
         return (noise * rows).sum(1)
 
     return _record(theta.rows, loss, 1, steps=steps, lr=lr, seed=seed)
@@ -103,7 +103,7 @@ def random_walk(rows: Tensor, seed: int = 0) -> Tensor:
     """Take steps as long as those of the rows, each in a random direction, shape (S, B, P)."""
     rng = torch.Generator().manual_seed(seed)
     lengths = rows.diff(dim=0).norm(dim=-1, keepdim=True)
-    walk = torch.randn(rows.shape, generator=rng)
+    walk = torch.randn(rows.shape, generator=rng).to(rows)
     walk[1:] *= lengths / walk[1:].norm(dim=-1, keepdim=True)
     walk[0] = rows[0]
     return walk.cumsum_(0)
@@ -160,11 +160,13 @@ def logit_line(
     arch = a.architecture.evaluating()
     ends, labels = {}, {}
     with torch.no_grad():
+        own = [arch.statistics(s.rows, task.split("retain")[0]) for s in (a, b)]
         for split in SPLITS:
             x, y = task.split(split)
-            ends[split] = [arch.logits(s.rows, x).numpy() for s in (a, b)]
-            labels[split] = y.numpy()
-    observed = task.labels.gather(1, task.test).numpy()
+            both = [arch.logits(s.rows, x, statistics=found) for s, found in zip((a, b), own)]
+            ends[split] = [logits.cpu().numpy() for logits in both]
+            labels[split] = y.cpu().numpy()
+    observed = task.labels.gather(1, task.test).cpu().numpy()
     t, frames = ts[:, None, None].astype(np.float32), []
     for i, seed in enumerate(task.seeds):
         mixed = {s: (1 - t) * p[i] + t * q[i] for s, (p, q) in ends.items()}

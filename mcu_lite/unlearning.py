@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import count
 
 import torch
@@ -14,11 +15,15 @@ from mcu_lite.curriculum import Curriculum
 from mcu_lite.methods import METHODS, RECIPE, Examples, Method
 from mcu_lite.optimizers import gauss_newton_bartlett
 from mcu_lite.stacks import Stack, generators, initial_rows
-from mcu_lite.tasks import Task, known
-from mcu_lite.training import RowLoss, batches, descend, per_example, train
+from mcu_lite.tasks import Task, known, pick
+from mcu_lite.texts import IGNORED
+from mcu_lite.training import RowLoss, batches, descend, per_example, token_mean, train
 
 SPLITS_SEEN = ("forget", "retain")
+BATCH = {"forget": 32, "retain": 64}
 INCOMPETENT_SEED = 77_777
+TEACHER_NUMBERS = 50_000_000
+"""Logits of a fixed model on one split that are kept; of more, each batch's are computed anew."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,13 @@ class Objective:
         Returns a function from rows (B, P) to losses (B,), with its own stream of batches;
         `steps` is how often it will be called, for what changes on the way.
     logits : function of seed, optional
-        Returns a function from rows to the logits (B, n, classes) of a batch, from which
-        second-order methods estimate the curvature.
+        Returns a function from rows to the logits (B, n, classes) and the labels of a batch,
+        from which second-order methods estimate the curvature.
     """
 
     name: str
     start: Callable[[int, int], RowLoss]
-    logits: Callable[[int], Callable[[Tensor], Tensor]] | None = None
+    logits: Callable[[int], Callable[[Tensor], tuple[Tensor, Tensor]]] | None = None
 
 
 def unlearning_objective(
@@ -47,10 +52,10 @@ def unlearning_objective(
     task: Task,
     *,
     curriculum: Curriculum | None = None,
-    forget_size: int = 32,
-    retain_size: int = 64,
 ) -> Objective:
-    """Build the weighted forget and retain terms of a method, from 32 + 64 examples a step.
+    """Build the weighted forget and retain terms of a method.
+
+    From 32 + 64 examples a step, if the task's recipes have no other "batch".
 
     Parameters
     ----------
@@ -62,21 +67,20 @@ def unlearning_objective(
     curriculum : Curriculum, optional
         Weights the losses of both terms, example by example.
     """
-    recipe = METHODS[known("method", method, METHODS)] if isinstance(method, str) else method
+    recipe = recipe_for(method, task) if isinstance(method, str) else method
     check_rows(theta, task)
     known_of = {s: _known(theta, task, s) for s in SPLITS_SEEN}
     mask = salient(theta, task, recipe.saliency)
 
     def placed(seed: int) -> Callable[[], list[Tensor]]:
-        sizes = zip(SPLITS_SEEN, (forget_size, retain_size))
+        sizes = BATCH | task.recipes.get("batch", {})
         rngs = {s: generators(f"{s} order", seed, task.seeds) for s in SPLITS_SEEN}
-        draw = [batches(getattr(task, s), size, rngs[s]) for s, size in sizes]
+        draw = [batches(getattr(task, s), sizes[s], rngs[s]) for s in SPLITS_SEEN]
         return lambda: [next(d) for d in draw]
 
     def forward(rows: Tensor, places: list[Tensor]) -> Tensor:
         rows = rows if mask is None else torch.where(mask, rows, theta.rows)
-        row = torch.arange(len(rows)).unsqueeze(1)
-        x = [known_of[s]["inputs"][row, place] for s, place in zip(SPLITS_SEEN, places)]
+        x = [pick(known_of[s]["inputs"], place) for s, place in zip(SPLITS_SEEN, places)]
         return theta.architecture.logits(rows, torch.cat(x, 1))
 
     def start(seed: int, steps: int) -> RowLoss:
@@ -95,30 +99,59 @@ def unlearning_objective(
 
         return loss
 
-    def logits(seed: int) -> Callable[[Tensor], Tensor]:
+    def logits(seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         draw = placed(seed)
-        return lambda rows: forward(rows, draw())
+
+        def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
+            places = draw()
+            labels = [pick(known_of[s]["labels"], place) for s, place in zip(SPLITS_SEEN, places)]
+            return forward(rows, places), torch.cat(labels, 1)
+
+        return batch
 
     return Objective(recipe.name, start, logits)
 
 
-def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor]:
-    """Everything about a split that stays the same while a method runs, each (B, n, ...)."""
+def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor | Callable]:
+    """What stays the same about a split while a method runs: data (B, n, ...) and teachers."""
     inputs, labels = task.split(split)
-    arch = theta.architecture
-    fresh = initial_rows(arch.fresh, INCOMPETENT_SEED, task.seeds)
     rngs = generators(f"wrong labels of {split}", 0, task.seeds)
     shift = [torch.randint(1, task.classes, labels.shape[1:], generator=g) for g in rngs]
-    with torch.no_grad():
-        original, incompetent = (arch.logits(rows, inputs) for rows in (theta.rows, fresh))
-    wrong = (labels + torch.stack(shift)) % task.classes
-    fixed = {"original": original, "incompetent": incompetent, "labels": labels, "wrong": wrong}
-    return {"inputs": inputs, **fixed}
+    wrong = (labels + torch.stack(shift).to(labels.device)) % task.classes
+    return {
+        "inputs": inputs,
+        "labels": labels,
+        "wrong": wrong.where(labels != IGNORED, IGNORED),
+        "teacher": _teachers(theta, task, inputs, labels.numel() * task.classes),
+    }
 
 
-def _examples(known_of: dict[str, Tensor], place: Tensor, logits: Tensor) -> Examples:
-    row = torch.arange(len(place)).unsqueeze(1)
-    return Examples(logits, **{k: v[row, place] for k, v in known_of.items() if k != "inputs"})
+def _teachers(
+    theta: Stack, task: Task, inputs: Tensor, numbers: int
+) -> Callable[[str, Tensor], Tensor]:
+    """Logits of fixed models by name and places (B, n); computed when first asked for."""
+    architecture, retain = theta.architecture.evaluating(), task.split("retain")[0]
+
+    @cache
+    def model(name: str) -> tuple[Tensor, dict]:
+        fresh = partial(initial_rows, theta.architecture.fresh, INCOMPETENT_SEED, task.seeds)
+        rows = theta.rows if name == "original" else fresh().to(theta.rows)
+        return rows, architecture.statistics(rows, retain)
+
+    @torch.no_grad()
+    def logits(name: str, inputs: Tensor) -> Tensor:
+        rows, statistics = model(name)
+        return architecture.logits(rows, inputs, statistics=statistics)
+
+    whole = cache(lambda name: logits(name, inputs))
+    if numbers <= TEACHER_NUMBERS:
+        return lambda name, place: pick(whole(name), place)
+    return lambda name, place: logits(name, pick(inputs, place))
+
+
+def _examples(known_of: dict, place: Tensor, logits: Tensor) -> Examples:
+    labels, wrong = (pick(known_of[k], place) for k in ("labels", "wrong"))
+    return Examples(logits, labels, wrong, lambda name: known_of["teacher"](name, place))
 
 
 def _total(
@@ -133,7 +166,7 @@ def _total(
     """Sum of the terms that enter at this step, shape (B,)."""
     if step % recipe.forget_every or step >= recipe.forget_until * steps:
         lost = None
-    total = torch.zeros(len(rows))
+    total = rows.new_zeros(len(rows))
     for weight, name, term in ((recipe.forget_weight, "forget", lost), (1.0, "retain", kept)):
         if term is not None:
             weighted = term if curriculum is None else curriculum.weights(term, name) * term
@@ -141,6 +174,11 @@ def _total(
     if recipe.l1:
         total = total + recipe.l1 * (1 - step / steps) * rows.abs().sum(1)
     return total
+
+
+def recipe_for(method: str, task: Task) -> Method:
+    """Return a registered method, with what the task's own recipe says."""
+    return replace(METHODS[known("method", method, METHODS)], **task.recipes.get(method, {}))
 
 
 def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
@@ -167,18 +205,19 @@ def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
     return torch.zeros_like(rows, dtype=torch.bool).scatter(1, top, True)
 
 
-def retain_objective(theta: Stack, task: Task, size: int = 96) -> Objective:
+def retain_objective(theta: Stack, task: Task) -> Objective:
     """Build the retain loss alone, which says nothing about forgetting."""
     check_rows(theta, task)
+    size = sum((BATCH | task.recipes.get("batch", {})).values())
     inputs, labels = task.split("retain")
 
     def start(seed: int, steps: int) -> RowLoss:
         draw = batches(task.retain, size, generators("retain order", seed, task.seeds))
 
         def loss(rows: Tensor) -> Tensor:
-            place, row = next(draw), torch.arange(len(rows)).unsqueeze(1)
-            logits = theta.architecture.logits(rows, inputs[row, place])
-            return per_example(logits, labels[row, place]).mean(1)
+            place = next(draw)
+            logits = theta.architecture.logits(rows, pick(inputs, place))
+            return per_example(logits, pick(labels, place)).mean(1)
 
         return loss
 
@@ -195,19 +234,21 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     'oracle'
     """
     check_rows(oracle, task)
-    inputs = task.inputs[task.train]
+    inputs, labels = task.inputs[task.train], pick(task.labels, task.train)
+    measured, rows = oracle.architecture.evaluating(), oracle.rows
     with torch.no_grad():
-        target = log_softmax(oracle.architecture.logits(oracle.rows, inputs), -1)
+        statistics = measured.statistics(rows, task.inputs[task.retain])
+        target = log_softmax(measured.logits(rows, inputs, statistics=statistics), -1)
 
     def start(seed: int, steps: int) -> RowLoss:
         draw = batches(task.train, size, generators("oracle order", seed, task.seeds))
 
         def loss(rows: Tensor) -> Tensor:
             place = next(draw)
-            row = torch.arange(len(place)).unsqueeze(1)
-            wanted = target[row, place]
-            given = log_softmax(oracle.architecture.logits(rows, inputs[row, place]), -1)
-            return (wanted.exp() * (wanted - given)).sum(-1).mean(1)
+            wanted = pick(target, place)
+            given = log_softmax(oracle.architecture.logits(rows, pick(inputs, place)), -1)
+            apart = (wanted.exp() * (wanted - given)).sum(-1)
+            return token_mean(apart, pick(labels, place)).mean(1)
 
         return loss
 
@@ -243,7 +284,7 @@ def unlearn(
     epochs : int
         Of the methods that retrain, to which curriculum and order do not apply.
     **recipe
-        ``lr``, ``steps`` or ``forget_weight``, in place of the method's own.
+        ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own.
 
     Returns
     -------
@@ -266,11 +307,10 @@ def unlearn(
     True
     >>> second_order = unlearn(theta, task, "npo", order=2, steps=5)
     """
-    chosen = METHODS[known("method", method, METHODS)]
     for part in recipe:
         known("part of the recipe", part, RECIPE)
     known("order", order, (1, 2))
-    chosen = replace(chosen, **recipe)
+    chosen = replace(recipe_for(method, task), **recipe)
     check_rows(theta, task)
     if chosen.begins != "original":
         if curriculum or order == 2:
@@ -308,7 +348,8 @@ def _curvature(objective: Objective, seed: int) -> Callable[[Tensor], Tensor]:
     sampled = torch.Generator().manual_seed(seed)
 
     def estimate(rows: Tensor) -> Tensor:
-        return gauss_newton_bartlett(logits(rows), rows, sampled)
+        batch, labels = logits(rows)
+        return gauss_newton_bartlett(batch, rows, sampled, labels)
 
     return estimate
 

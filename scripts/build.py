@@ -42,10 +42,12 @@ def main() -> None:
 def measure_grid(profile: str) -> None:
     """Measure the paper's conditions on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
+    from mcu_lite.language import conditions, spoken
 
-    began = time.perf_counter()
+    began, setting = time.perf_counter(), mcu.load_profile(profile)
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        table = mcu.run(mcu.grid(), mcu.load_profile(profile), executor=pool)
+        table = mcu.run(mcu.grid(), setting, executor=pool)
+        mcu.run(conditions(), spoken(setting), executor=pool)
     curves = table.groupby(["a", "b", "curve", "seed"]).ngroups
     print(f"grid: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
 

@@ -152,6 +152,7 @@ def test_weights_that_are_no_numbers_are_refused(theta, value, row, place):
         theta.with_rows(rows)
 
 
-def test_batch_norm_is_refused():
-    with pytest.raises(ValueError, match="running statistics"):
-        mcu.Architecture(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+def test_running_statistics_of_anything_but_batch_norm_are_refused():
+    keeps = nn.InstanceNorm1d(2, affine=True, track_running_stats=True)
+    with pytest.raises(ValueError, match="running statistics in '1'"):
+        mcu.Architecture(nn.Sequential(nn.Linear(2, 2), keeps))

@@ -96,7 +96,7 @@ def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
 
 
 def test_an_empty_entry_is_noticed(tmp_path):
-    cache.save(tmp_path, "one", 1)
+    cache.save(tmp_path, "one", pd.DataFrame({"x": [1]}))
     (tmp_path / "one").write_bytes(b"")
     with pytest.warns(UserWarning, match="damaged"):
         assert cache.load(tmp_path, "one") is None

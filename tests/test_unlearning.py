@@ -53,10 +53,11 @@ def retain_loss(name, logits, original, label):
 
 def batch(seed, rows=2, n=7, classes=4):
     generator = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(3, rows, n, classes, generator=generator)
+    logits, *fixed = 3 * torch.randn(3, rows, n, classes, generator=generator)
+    teachers = dict(zip(("original", "incompetent"), fixed))
     labels = torch.randint(classes, (rows, n), generator=generator)
     shift = torch.randint(1, classes, (rows, n), generator=generator)
-    return Examples(*logits, labels, (labels + shift) % classes)
+    return Examples(logits, labels, (labels + shift) % classes, teachers.get)
 
 
 FORGETS = [name for name, m in METHODS.items() if m.terms[0] != "none"]

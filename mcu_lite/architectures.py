@@ -1,0 +1,290 @@
+"""How a row of numbers becomes a module, and what batch norm makes of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mcu_lite.memory import how_many
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+RECOMPUTED_FROM = 500
+"""Examples a batch when batch-norm statistics are recomputed; more only cost memory."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a row of P numbers becomes a module.
+
+    Only parameters with ``requires_grad`` enter the row; frozen parameters and
+    other buffers are shared by all rows, and with `module` itself.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A template; it is copied and never changed. With an attribute ``vectorised = False`` it
+        runs row by row: for modules that `torch.func.vmap` cannot run.
+
+    Raises
+    ------
+    ValueError
+        If the module has no trainable parameter, or a layer other than batch norm keeps
+        running statistics, which a row cannot carry.
+
+    Notes
+    -----
+    Batch norm uses the statistics of the batch while a model is trained, and those of `statistics`
+    while it is measured. None are kept: those of a mixture of models are not the mixture of theirs.
+
+    Examples
+    --------
+    >>> architecture = Architecture(nn.Linear(3, 2))
+    >>> architecture.size, architecture.names
+    (8, ('weight', 'bias'))
+    >>> architecture.logits(torch.zeros(5, 8), torch.ones(4, 3), shared=True).shape
+    torch.Size([5, 4, 2])
+    """
+
+    module: nn.Module
+    names: tuple[str, ...] = field(init=False)
+    shapes: tuple[torch.Size, ...] = field(init=False)
+    norms: tuple[str, ...] = field(init=False)
+    bytes_kept: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
+        if not trainable:
+            raise ValueError("module has no trainable parameter")
+        module, norms = _copied(self.module), []
+        for name, layer in module.named_modules():
+            # A frozen backbone keeps its statistics, as it keeps its weights.
+            if any(not p.requires_grad for p in layer.parameters(recurse=False)):
+                continue
+            if isinstance(layer, _BatchNorm):
+                layer.track_running_stats = False
+                layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+                norms.append(name)
+            elif getattr(layer, "running_mean", None) is not None:
+                raise ValueError(
+                    f"module keeps running statistics in {name!r} ({type(layer).__name__}); only "
+                    "batch norm may"
+                )
+        object.__setattr__(self, "module", module)
+        object.__setattr__(self, "names", tuple(trainable))
+        object.__setattr__(self, "shapes", tuple(trainable.values()))
+        object.__setattr__(self, "norms", tuple(norms))
+
+    @property
+    def size(self) -> int:
+        """Number of trainable parameters P."""
+        return sum(shape.numel() for shape in self.shapes)
+
+    def row(self, module: nn.Module) -> Tensor:
+        """Flatten the trainable parameters of `module` into a tensor of shape (P,)."""
+        own = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        if tuple(own) != self.names or tuple(p.shape for p in own.values()) != self.shapes:
+            raise ValueError(
+                "module has another architecture: its trainable parameters are "
+                f"{_shapes(own)}, expected {_shapes(dict(zip(self.names, self.shapes)))}"
+            )
+        return torch.cat([p.detach().reshape(-1) for p in own.values()])
+
+    def module_at(self, row: Tensor, inputs: Tensor | None = None) -> nn.Module:
+        """Return an ordinary module whose trainable parameters are `row`, shape (P,).
+
+        With batch norm `inputs` are needed, retain examples (n, ...) to recompute the statistics.
+        """
+        state = self.named(row.detach())
+        module = _copied(self.module)
+        if self.norms:
+            if inputs is None:
+                raise ValueError("module has batch norm: inputs must be given, retain examples")
+            module = _tracking(module, self.norms).train(self.module.training)
+            state |= {n: s[0] for n, s in self.statistics(row[None], inputs, shared=True).items()}
+        own = dict(module.named_parameters()) | dict(module.named_buffers())
+        with torch.no_grad():
+            for name, value in state.items():
+                own[name].copy_(value)
+        return module.to(row.device)
+
+    def fresh(self) -> nn.Module:
+        """Return a copy whose trainable parameters are drawn anew, by each layer's own rule."""
+        module = _copied(self.module)
+        _renew(module)
+        return module
+
+    def evaluating(self) -> Architecture:
+        """Return the same architecture without dropout, for measurements."""
+        return self._with(_tracking(_copied(self.module).eval(), self.norms))
+
+    @property
+    def measuring(self) -> bool:
+        """Whether batch norm uses statistics that are given, not those of the batch."""
+        return any(self.module.get_submodule(n).track_running_stats for n in self.norms)
+
+    def to(self, device: str | torch.device) -> Architecture:
+        """Return the same architecture with its frozen parameters and buffers on a device.
+
+        The template's trainable parameters are never used; they stay on the CPU, where `fresh`
+        draws the same numbers whatever the device.
+        """
+        module, moved = _copied(self.module), {}
+        for layer in module.modules():
+            for name, p in layer.named_parameters(recurse=False):
+                if not p.requires_grad:
+                    where = moved.setdefault(id(p), nn.Parameter(p.to(device), False))
+                    setattr(layer, name, where)
+            for name, buffer in layer.named_buffers(recurse=False):
+                setattr(layer, name, buffer.to(device))
+        return self._with(module)
+
+    def _with(self, module: nn.Module) -> Architecture:
+        other = copy.copy(self)
+        for name, value in (("module", module), ("bytes_kept", {})):
+            object.__setattr__(other, name, value)
+        return other
+
+    def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
+        """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
+
+        They are recomputed from nothing but these inputs: give it retain examples, and nothing
+        about the forget set enters a measurement.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (B, P)
+        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
+            In at most 500 at a time; the statistics of these batches are averaged.
+
+        Returns
+        -------
+        dict of Tensor, shape (B, ...) each
+            Empty without batch norm.
+        """
+        if not self.norms:
+            return {}
+        module = _tracking(_copied(self.module).eval(), self.norms)
+        for name in self.norms:
+            module.get_submodule(name).train()
+        kept = [f"{name}.{buffer}" for name in self.norms for buffer in STATISTICS]
+        found = []
+        with torch.no_grad():
+            for i, row in enumerate(rows):
+                own = {n: module.get_buffer(n).to(row.device, copy=True) for n in kept}
+                x = inputs if shared else inputs[i]
+                for part in x.chunk(-(-len(x) // RECOMPUTED_FROM)):
+                    functional_call(module, self.named(row) | own, (part,))
+                found.append(own)
+        return {n: torch.stack([own[n] for own in found]) for n in kept}
+
+    def logits(
+        self,
+        rows: Tensor,
+        inputs: Tensor,
+        shared: bool = False,
+        statistics: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Outputs of B models at once, in as many parts as the memory at hand asks for.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (B, P)
+        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
+            One batch for each model, or one batch that all of them see.
+        shared : bool
+            Whether all models see the same inputs.
+        statistics : dict, optional
+            Of `statistics`; needed when a module with batch norm is measured.
+
+        Returns
+        -------
+        Tensor, shape (B, n, classes)
+            In single precision, also below `torch.autocast`.
+        """
+        if self.norms and bool(statistics) != self.measuring:
+            raise ValueError(
+                "statistics are for an architecture with batch norm that is `evaluating`, "
+                f"which needs them; got {'some' if statistics else 'none'}"
+            )
+        state = self.named(rows) | (statistics or {})
+        if shared:
+            # A large batch keeps the processor busy: batching the models only costs memory.
+            whole = self.module.training or (self.norms and not self.measuring)
+            size = len(inputs) if whole else how_many(self, state, inputs[None], len(inputs))
+            each = ({n: v[i] for n, v in state.items()} for i in range(len(rows)))
+            return torch.stack(
+                [torch.cat([self._one(own, x) for x in inputs.split(size)]) for own in each]
+            )
+        size = how_many(self, state, inputs, len(rows))
+        if size >= len(rows):
+            return self._all(state, inputs)
+        # What a part needs for its gradient is computed again when its turn comes.
+        parts = (
+            ({n: v[i : i + size] for n, v in state.items()}, inputs[i : i + size])
+            for i in range(0, len(rows), size)
+        )
+        return torch.cat([checkpoint(self._all, *part, use_reentrant=False) for part in parts])
+
+    def _one(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(self.module, state, (x,)).float()
+
+    def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        if not getattr(self.module, "vectorised", True):
+            each = ({n: v[i] for n, v in state.items()} for i in range(len(inputs)))
+            return torch.stack([self._one(own, x) for own, x in zip(each, inputs)])
+        return vmap(self._one, randomness="different")(state, inputs)
+
+    def named(self, rows: Tensor) -> dict[str, Tensor]:
+        """View rows (..., P) by parameter name, each in its shape after the leading one."""
+        parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
+        lead = rows.shape[:-1]
+        return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
+
+
+def _shapes(parameters: dict) -> str:
+    return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Copy a module but share what is frozen: a backbone is held once."""
+    frozen = [p for p in module.parameters() if not p.requires_grad]
+    return copy.deepcopy(module, {id(p): p for p in frozen})
+
+
+def _renew(layer: nn.Module) -> None:
+    """Draw what is trainable anew; a layer with a rule answers for all layers inside it."""
+    if not any(p.requires_grad for p in layer.parameters()):
+        return
+    own = list(layer.parameters(recurse=False))
+    if hasattr(layer, "reset_parameters"):
+        before = [(p, p.clone()) for p in own if not p.requires_grad]
+        layer.reset_parameters()
+        with torch.no_grad():
+            for p, value in before:
+                p.copy_(value)
+    elif any(p.requires_grad for p in own):
+        raise ValueError(
+            f"module cannot be initialised anew: {type(layer).__name__} has parameters "
+            "but no reset_parameters()"
+        )
+    else:
+        for child in layer.children():
+            _renew(child)
+
+
+def _tracking(module: nn.Module, norms: Sequence[str]) -> nn.Module:
+    """Let batch-norm layers keep the plain mean of the statistics of the batches they see."""
+    for name in norms:
+        layer = module.get_submodule(name)
+        layer.track_running_stats, layer.momentum = True, None
+        layer.running_mean = torch.zeros(layer.num_features)
+        layer.running_var = torch.ones(layer.num_features)
+        layer.num_batches_tracked = torch.tensor(0)
+    return module

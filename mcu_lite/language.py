@@ -1,0 +1,96 @@
+"""The paper's conditions on text, and what models along a path answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from mcu_lite.answers import answers
+from mcu_lite.conditions import ORACLES, grid
+from mcu_lite.curves import Path
+from mcu_lite.metrics import Source
+from mcu_lite.study import Condition, Setting
+from mcu_lite.tasks import Task
+
+SPOKEN = ("gradient_ascent", "graddiff", "npo", "simnpo", "scrub")
+"""The methods of the grid on text: those with a forget term that tells what was learned."""
+FAMILIES = ("Rand", "Met", "CL", "SO", "Oracle", "Original")
+MEASURED = ("loss", "accuracy", "exact_match", "probability", "truth_ratio", "forget_quality")
+MEASURED += ("mia_auc", "js_to_oracle")
+
+
+def spoken(setting: Setting) -> Setting:
+    """Return the setting of a study on the authors that is as large as `setting` is on digits.
+
+    A step costs some ten times as much there, and the facts are learned in fewer epochs.
+    """
+    return replace(
+        setting,
+        task="authors",
+        model="transformer",
+        epochs=round(0.3 * setting.epochs),
+        steps=round(0.2 * setting.steps),
+        ts=2 * (setting.ts // 5) + 1,
+        metrics=MEASURED,
+    )
+
+
+def conditions(methods: Sequence[str] = SPOKEN) -> list[Condition]:
+    """Return the conditions of the chapter on language, on straight and on curved paths.
+
+    Left out are paths between retrained models, which are no matter of language, and curves to
+    the model that was retrained from the original's initialisation, a control for straight ones.
+    """
+    every = [c for c in grid(methods) if c.name in FAMILIES]
+    paths = [c for c in every if not {c.a.method, c.b.method} <= set(ORACLES)]
+    return [c for c in paths if c.a.method != "retrain_same" or c.curve == "linear"]
+
+
+def said(
+    paths: dict[str, Path], task: Task, ts: Sequence[float], b: int = 0, questions: int = 6
+) -> pd.DataFrame:
+    """Let the models along paths answer questions on what is to be forgotten and retained.
+
+    Parameters
+    ----------
+    paths : dict of Path by name
+        Whose curve `b` belongs to split `b` of the task.
+    task : Task
+        Of texts.
+    ts : sequence of float in [0, 1]
+    b : int
+    questions : int
+        Of each of the two splits, evenly spread over it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        path, t, split, question, true, answer.
+
+    Raises
+    ------
+    ValueError
+        If the task has no texts.
+    """
+    if task.texts is None:
+        raise ValueError(f"task must be one of texts, but it is {task.name!r}")
+    lines = []
+    for name, path in paths.items():
+        rows = {"models": path.rows(ts)[:, b]}
+        source = Source(path.architecture.evaluating(), rows, task, b)
+        for split in ("forget", "retain"):
+            every = getattr(task, split)[b]
+            index = every[:: max(1, len(every) // questions)][:questions]
+            given, true = answers(source, "models", index)
+            asked = [_question(task, i) for i in index.tolist()]
+            for t, model in zip(ts, given):
+                lines += [(name, float(t), split, *own) for own in zip(asked, true, model)]
+    return pd.DataFrame(lines, columns=["path", "t", "split", "question", "true", "answer"])
+
+
+def _question(task: Task, i: int) -> str:
+    """The tokens before the first one of the answer."""
+    first = int((task.truth[i] >= 0).int().argmax())
+    return task.texts.decode(task.inputs[i, : first + 1].tolist())
