@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from mcu_lite import answers as answers  # registers measures of texts
 from mcu_lite import authors as authors  # registers the task
+from mcu_lite import photographs as photographs  # registers tasks
 from mcu_lite.alignment import align
 from mcu_lite.architectures import Architecture
 from mcu_lite.atlas import atlas

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -101,4 +102,41 @@ def transformer(
     return Transformer(vocabulary, longest, width, layers, heads)
 
 
+def resnet(
+    classes: int = 10, channels: int = 3, width: int = 64, blocks: Sequence[int] = (2, 2, 2, 2)
+) -> nn.Module:
+    """Residual network with batch norm for small images; by default torchvision's ResNet-18.
+
+    Its beginning is that for CIFAR: one 3x3 convolution, no pooling.
+
+    Parameters
+    ----------
+    classes, channels : int
+    width : int
+        Channels of the first stage, doubled at each further one.
+    blocks : sequence of int
+        Residual blocks of each stage.
+    """
+    from torchvision.models.resnet import BasicBlock, conv1x1, conv3x3
+
+    layers = [conv3x3(channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    before = width
+    for stage, number in enumerate(blocks):
+        after = width * 2**stage
+        for block in range(number):
+            stride = 2 if stage and not block else 1
+            way = None
+            if stride > 1:
+                way = nn.Sequential(conv1x1(before, after, stride), nn.BatchNorm2d(after))
+            layers.append(BasicBlock(before, after, stride, way))
+            before = after
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+
+
+def resnet_small() -> nn.Module:
+    """Two residual blocks of 16 and 32 channels, for 8 classes: what two cores can train."""
+    return resnet(8, width=16, blocks=(1, 1))
+
+
 MODELS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
+MODELS |= {"resnet18": resnet, "resnet_small": resnet_small}

@@ -1,0 +1,77 @@
+"""Files of images in the formats that they are published in; none can run anything."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mcu_lite.files import extract, fetch
+
+BINARY = {
+    "cifar10": ("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
+    "cifar100": ("cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8"),
+}
+"""Archives of CIFAR in numbers, as its authors publish them; their Python version is a pickle."""
+Pool = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Images (n, C, H, W) of 0..255 and classes (n,) to train on, then those to test on."""
+
+
+def data_folder(folder: str | os.PathLike | None = None) -> Path:
+    """Where data from outside are kept."""
+    default = os.environ.get("MCU_LITE_DATA") or Path.home() / ".cache" / "mcu-lite-data"
+    return Path(folder or default)
+
+
+def cifar(name: str, folder: str | os.PathLike | None) -> Pool:
+    """Read the version in numbers: a byte (CIFAR-100: two) for the class, 3,072 for the image."""
+    from torchvision.datasets import CIFAR10
+
+    archive, digest = BINARY[name]
+    root = data_folder(folder)
+    within = root / ("cifar-10-batches-bin" if name == "cifar10" else "cifar-100-binary")
+    if not within.is_dir():
+        extract(fetch(CIFAR10.url.rpartition("/")[0] + "/" + archive, root / archive, digest), root)
+    batches = [f"data_batch_{i}.bin" for i in range(1, 6)]
+    if name == "cifar10":
+        return *_records(within, batches, 1, 10), *_records(within, ["test_batch.bin"], 1, 10)
+    return *_records(within, ["train.bin"], 2, 100), *_records(within, ["test.bin"], 2, 100)
+
+
+def _records(
+    folder: Path, names: list[str], before: int, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    images, truth = [], []
+    for file in (folder / name for name in names):
+        content = np.frombuffer(_bytes(file), np.uint8)
+        if not len(content) or len(content) % (before + 3072):
+            raise ValueError(f"{file} has {len(content)} bytes, no multiple of {before + 3072}")
+        lines = content.reshape(-1, before + 3072)
+        if lines[:, before - 1].max() >= classes:
+            raise ValueError(f"{file} has a class beyond 0..{classes - 1}")
+        truth.append(lines[:, before - 1])
+        images.append(lines[:, before:].reshape(-1, 3, 32, 32))
+    return np.concatenate(images), np.concatenate(truth).astype(np.int64)
+
+
+def idx(file: Path) -> np.ndarray:
+    """Read a gzipped IDX file of bytes: 0 0 8, the number of axes, their lengths, the data."""
+    try:
+        content = gzip.decompress(_bytes(file))
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{file} is no gzip file: {error}") from error
+    axes = content[3] if len(content) > 3 else 0
+    shape = tuple(np.frombuffer(content, ">u4", axes, 4)) if len(content) > 4 * axes + 4 else ()
+    data = content[4 * axes + 4 :]
+    if content[:3] != b"\0\0\x08" or not shape or len(data) != np.prod(shape, dtype=np.int64):
+        raise ValueError(f"{file} is no IDX file of bytes, or it is cut off")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
