@@ -132,7 +132,7 @@ def metric(
     splits : tuple of str
         On which it is measured.
     **more
-        ``needs_oracle`` and ``slow``, see `Metric`.
+        ``needs_oracle``, ``needs_texts`` and ``slow``, see `Metric`.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def metric(
     for split in splits:
         known("split", split, SPLITS)
     for option in more:
-        known("option", option, ("needs_oracle", "slow"))
+        known("option", option, ("needs_oracle", "needs_texts", "slow"))
 
     def register(function: Reading) -> Reading:
         METRICS[name] = Metric(name, label, function, splits, better, **more)
