@@ -12,6 +12,7 @@ from sysconfig import get_path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.xdist_group("release")
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 WORKFLOWS = {path.stem: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
