@@ -87,6 +87,6 @@ def test_remote_fonts_are_found(tmp_path):
 def test_no_markup_is_left_in_the_text(name):
     """Tables, roles and links of computed sentences are rendered as those of the prose."""
     soup = BeautifulSoup(PAGES[name], "html.parser").select_one("article")
-    for part in soup.select("script, pre, code, svg, .math, .sig"):
+    for part in soup.select("script, pre, code, svg, .math, .sig, dt strong"):
         part.decompose()
     assert re.findall(r"\{[\w:]+\}|\|[-—:]+\||\]\(|\*\*|\$\S", soup.get_text()) == []
