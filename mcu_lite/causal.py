@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -123,7 +125,11 @@ def with_lora(
     config = LoraConfig(
         r=rank, lora_alpha=scale * rank, target_modules=layers, task_type="CAUSAL_LM"
     )
-    return CausalLM(get_peft_model(model, config), **options)
+    with warnings.catch_warnings():
+        # Of names that one of the two libraries has changed and the other has not.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = get_peft_model(model, config)
+    return CausalLM(adapted, **options)
 
 
 def bytes_held(*things) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import connect
 from mcu_lite.distances import matched
+from mcu_lite.language import SPOKEN, conditions, spoken
 from mcu_lite.methods import METHODS
 from mcu_lite.relearning import area, average_weights, members, placed, relearn
 from mcu_lite.study import Condition, Endpoint, Setting, endpoints, run
@@ -41,6 +43,8 @@ class Evidence:
         model, seed, area, accuracy: how fast a forgotten class returns, and the accuracy on the
         other classes, of averages along paths ("average ...") and of single models that were
         given as many steps ("budget ...").
+    text : Evidence, optional
+        A grid and retain_only of the task with authors.
     """
 
     grid: pd.DataFrame
@@ -48,32 +52,35 @@ class Evidence:
     matched: pd.DataFrame = field(default_factory=pd.DataFrame)
     mixed: pd.DataFrame = field(default_factory=pd.DataFrame)
     averages: pd.DataFrame = field(default_factory=pd.DataFrame)
+    text: Evidence | None = None
 
 
 def gather(setting: Setting) -> Evidence:
     """Measure what the claims need, or take it from the cache."""
+    text = spoken(setting)
     return Evidence(
         run(grid(), setting),
         run(retain_only(), setting),
         run(matched_conditions(setting), setting),
         mixed_logits(setting),
         averages_along_paths(replace(setting, options={"forget_class": FORGOTTEN_CLASS})),
+        Evidence(run(conditions(), text), run(retain_only(SPOKEN), text)),
     )
 
 
-def retain_only() -> list[Condition]:
+def retain_only(methods: Iterable[str] = COMPARED) -> list[Condition]:
     """Two seeds of each approximate method, on curves that know nothing of forgetting."""
-    return [Condition("Rand", Endpoint(m), Endpoint(m, 1), objective="retain") for m in COMPARED]
+    return [Condition("Rand", Endpoint(m), Endpoint(m, 1), objective="retain") for m in methods]
 
 
 def matched_conditions(setting: Setting) -> list[Condition]:
     """Straight paths from the plain end to the switched one that moved equally far."""
-    conditions = []
+    lines = []
     for name, switch in SWITCHES.items():
         for m in MATCHED:
             equal = matched(Endpoint(m, **switch), Endpoint(m), setting)
-            conditions.append(Condition(f"{name} matched", Endpoint(m), equal, "linear"))
-    return conditions
+            lines.append(Condition(f"{name} matched", Endpoint(m), equal, "linear"))
+    return lines
 
 
 def mixed_logits(setting: Setting) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -275,3 +276,25 @@ def smoothness_tracks_difficulty(evidence: Evidence) -> Finding:
         f"with the roughness of the accuracy in its place, ρ = {rho['accuracy'].mean():.2f}",
         floor=0.0,
     )
+
+
+def on_text(function: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+    """Judge the same claim, in the same way, on what language models show."""
+
+    def judged(evidence: Evidence) -> Finding:
+        own = function(evidence.text)
+        said = f"On text: {own.claim[0].lower()}{own.claim[1:]}"
+        return replace(own, claim=said, chapter="language")
+
+    judged.__doc__ = f"{function.__doc__.rstrip('.')}, on text."
+    return judged
+
+
+ON_TEXT = (
+    paths_exist,
+    paths_depend_on_the_method,
+    metrics_fluctuate_differently,
+    approximate_methods_differ_from_retraining,
+    smoothness_tracks_difficulty,
+)
+CLAIMS += map(on_text, ON_TEXT)

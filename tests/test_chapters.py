@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").glob("*.md"))
 CHAPTERS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
 APPENDIX = {"index", "methods", "tuning", "scorecard", "atlas", "bring-your-own", "teaching"}
+APPENDIX |= {"large-models"}
 
 
 def executed(chapter):

@@ -135,3 +135,16 @@ def test_the_matched_ends_moved_as_far_as_the_plain_ones(tmp_path, monkeypatch):
         far = [(s.rows - s.origin.rows).norm().item() for s in stacks.values()]
         assert far[1] == pytest.approx(far[0], rel=0.1)
         assert (c.b.curriculum, c.b.order) == ((1.0, 1) if "CL" in c.name else (0.0, 2))
+
+
+def test_a_claim_on_text_is_judged_on_text_alone():
+    def evidence(height):
+        rows = [("Met", f"m{i} seed=0", "n seed=0", "linear", height) for i in range(3)]
+        return ev.Evidence(table(rows), retain_only=table([("Rand", "m", "n", "bezier", height)]))
+
+    both = ev.Evidence(**(vars(evidence(1.0)) | {"text": evidence(0.0)}))
+    (claim,) = (c for c in verdicts.CLAIMS if c.__doc__ == "Claim 1, first half, on text.")
+    assert verdicts.paths_exist(both).values.tolist() == [0.0] * 4
+    found = claim(both)
+    assert found.values.tolist() == [1.0] * 4 and found.verdict == SUPPORTED
+    assert found.chapter == "language" and found.claim.startswith("On text: low-loss paths")
