@@ -45,6 +45,8 @@ class Evidence:
         given as many steps ("budget ...").
     text : Evidence, optional
         A grid and retain_only of the task with authors.
+    photographs : Evidence, optional
+        The same of a residual network on pieces of photographs, for a few pairs.
     """
 
     grid: pd.DataFrame
@@ -53,11 +55,12 @@ class Evidence:
     mixed: pd.DataFrame = field(default_factory=pd.DataFrame)
     averages: pd.DataFrame = field(default_factory=pd.DataFrame)
     text: Evidence | None = None
+    photographs: Evidence | None = None
 
 
 def gather(setting: Setting) -> Evidence:
     """Measure what the claims need, or take it from the cache."""
-    text = spoken(setting)
+    text, pictures = spoken(setting), pictured(setting)
     return Evidence(
         run(grid(), setting),
         run(retain_only(), setting),
@@ -65,7 +68,24 @@ def gather(setting: Setting) -> Evidence:
         mixed_logits(setting),
         averages_along_paths(replace(setting, options={"forget_class": FORGOTTEN_CLASS})),
         Evidence(run(conditions(), text), run(retain_only(SPOKEN), text)),
+        Evidence(run(on_photographs(), pictures), run(retain_only(["npo"]), pictures)),
     )
+
+
+def pictured(setting: Setting) -> Setting:
+    """Return the setting of a study on pieces of photographs, in half the epochs."""
+    epochs = setting.epochs // 2
+    return replace(setting, task="patches", model="resnet_small", epochs=epochs)
+
+
+def on_photographs() -> list[Condition]:
+    """`npo` and itself, another method, and one that takes large steps; on lines and curves."""
+    a, others = Endpoint("npo"), (Endpoint("npo", 1), Endpoint("graddiff"), Endpoint("finetune"))
+    return [
+        Condition("Rand" if b.method == a.method else "Met", a, b, curve)
+        for b in others
+        for curve in ("linear", "bezier")
+    ]
 
 
 def retain_only(methods: Iterable[str] = COMPARED) -> list[Condition]:

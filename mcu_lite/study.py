@@ -33,7 +33,7 @@ ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
 COMPUTING = ("tasks", "models", "architectures", "stacks", "optimizers", "training", "methods")
 COMPUTING += ("curriculum", "unlearning", "curves", "metrics", "study", "texts", "authors")
-COMPUTING += ("answers", "splitting")
+COMPUTING += ("answers", "splitting", "photographs")
 """Modules on which results depend: if their code changes, everything is computed anew."""
 
 

@@ -278,15 +278,15 @@ def smoothness_tracks_difficulty(evidence: Evidence) -> Finding:
     )
 
 
-def on_text(function: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
-    """Judge the same claim, in the same way, on what language models show."""
+def elsewhere(function: Callable, data: str, chapter: str) -> Callable[[Evidence], Finding]:
+    """Judge the same claim, in the same way, on the evidence from other data."""
 
     def judged(evidence: Evidence) -> Finding:
-        own = function(evidence.text)
-        said = f"On text: {own.claim[0].lower()}{own.claim[1:]}"
-        return replace(own, claim=said, chapter="language")
+        own = function(getattr(evidence, data))
+        said = f"On {data}: {own.claim[0].lower()}{own.claim[1:]}"
+        return replace(own, claim=said, chapter=chapter)
 
-    judged.__doc__ = f"{function.__doc__.rstrip('.')}, on text."
+    judged.__doc__ = f"{function.__doc__.rstrip('.')}, on {data}."
     return judged
 
 
@@ -297,4 +297,5 @@ ON_TEXT = (
     approximate_methods_differ_from_retraining,
     smoothness_tracks_difficulty,
 )
-CLAIMS += map(on_text, ON_TEXT)
+CLAIMS += [elsewhere(claimed, "text", "language") for claimed in ON_TEXT]
+CLAIMS.append(elsewhere(paths_exist, "photographs", "real-size"))

@@ -148,3 +148,14 @@ def test_a_claim_on_text_is_judged_on_text_alone():
     found = claim(both)
     assert found.values.tolist() == [1.0] * 4 and found.verdict == SUPPORTED
     assert found.chapter == "language" and found.claim.startswith("On text: low-loss paths")
+
+
+def test_a_claim_on_photographs_is_judged_on_photographs_alone():
+    def evidence(height):
+        rand = [("Rand", "npo seed=0", "npo seed=1", "bezier", height)]
+        return ev.Evidence(table(rand), retain_only=table(rand))
+
+    both = ev.Evidence(**(vars(evidence(1.0)) | {"photographs": evidence(0.0)}))
+    (claim,) = (c for c in verdicts.CLAIMS if c.__doc__ == "Claim 1, first half, on photographs.")
+    assert verdicts.paths_exist(both).verdict == CONTRADICTED
+    assert claim(both).verdict == SUPPORTED and claim(both).chapter == "real-size"
