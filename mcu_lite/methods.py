@@ -112,10 +112,10 @@ class Method:
         if not isinstance(both, tuple) or len(both) != 2 or both == (None, None):
             raise ValueError(f"method {self.name!r} must return two losses, got {both!r}")
         for name, term, seen in zip(("forget", "retain"), both, (forget, retain)):
-            if term is not None and term.shape != seen.labels.shape:
+            if term is not None and term.shape != seen.labels.shape[:2]:
                 raise ValueError(
                     f"method {self.name!r} must return one {name} loss an example, shape "
-                    f"{tuple(seen.labels.shape)}, got {tuple(term.shape)}"
+                    f"{tuple(seen.labels.shape[:2])}, got {tuple(term.shape)}"
                 )
         return both
 
