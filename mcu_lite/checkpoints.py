@@ -37,6 +37,15 @@ def save_models(models: Stack | Path, file: str | os.PathLike) -> None:
         recomputes.
     file : path
         Its folder must exist.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_models(a, f"{folder}/npo.safetensors")
+    ...     again = mcu.load_models(f"{folder}/npo.safetensors", a.architecture)
+    >>> torch.equal(again.rows, a.rows)
+    True
     """
     write(File(file), pack(models))
 
@@ -55,6 +64,15 @@ def load_models(file: str | os.PathLike, architecture: Architecture | nn.Module)
     ValueError
         For any other file: one that is damaged or a pickle, of another architecture, or with
         numbers that are missing, misshapen, NaN or infinite. The message begins with its name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mcu.save_models(path, f"{folder}/path.safetensors")
+    ...     again = load_models(f"{folder}/path.safetensors", mcu.mlp())
+    >>> again.kind, torch.equal(again.control, path.control)
+    ('bezier', True)
     """
     if isinstance(architecture, nn.Module):
         architecture = Architecture(architecture)

@@ -74,6 +74,16 @@ def explore(
     Returns
     -------
     ipywidgets.VBox
+
+    Examples
+    --------
+    >>> from mcu_lite import landscapes as ls
+    >>> plane = ls.plane(a, b, theta)
+    >>> seen = ls.survey(plane, ls.grid(plane, 3), task, a)
+    >>> corners = ["npo", "npo, seed 1", "original"]
+    >>> ground = mcu.plot_map(seen, plane, {"curve": path}, corners)
+    >>> type(explore(ground, plane, {"curve": path}, task, ts=3, images=2)).__name__
+    'VBox'
     """
     if not 1 <= len(paths) <= len(SHAPES):
         raise ValueError(f"paths must be 1 to {len(SHAPES)}, got {list(paths)}")

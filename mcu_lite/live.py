@@ -63,6 +63,11 @@ def live(
     ------
     ValueError
         If there are fewer than two stacks.
+
+    Examples
+    --------
+    >>> type(live({"npo": a, "npo, seed 1": b}, task, ts=3, steps=2, images=2)).__name__
+    'VBox'
     """
     named = {str(name): stack for name, stack in stacks.items()}
     if len(named) < 2:

@@ -56,6 +56,15 @@ def plot_map(
     -------
     Axes
         Its label describes it in words.
+
+    Examples
+    --------
+    >>> from mcu_lite import landscapes as ls
+    >>> plane = ls.plane(a, b, theta)
+    >>> seen = ls.survey(plane, ls.grid(plane, 3), task, a)
+    >>> ax = plot_map(seen, plane, {"curve": path}, ["npo", "npo, seed 1", "original"])
+    >>> ax.get_label() != ""
+    True
     """
     if len(paths) > 3 or len(corners) != 3:
         raise ValueError(

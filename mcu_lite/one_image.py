@@ -47,6 +47,12 @@ def one_image(
     ------
     ValueError
         If there is no path, the ts differ, or the task has no images.
+
+    Examples
+    --------
+    >>> followed = {("npo", "npo, seed 1", "bezier"): mcu.follow(path, task, 3)}
+    >>> "svg" in one_image(followed, task, images=4).data
+    True
     """
     if not followed:
         raise ValueError("followed must hold at least one path, got none")

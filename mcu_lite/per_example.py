@@ -88,6 +88,12 @@ def follow(
     ------
     ValueError
         For an unknown split, or another number of curves than of the task's splits.
+
+    Examples
+    --------
+    >>> followed = follow(path, task, 3)
+    >>> followed.membership.shape
+    (3, 2, 60)
     """
     index = getattr(task, known("split", split, ("forget", "retain", "test")))
     if path.control.shape[1] != len(task):
