@@ -34,8 +34,8 @@ ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
 COMPUTING = ("tasks", "models", "architectures", "stacks", "optimizers", "training", "methods")
 COMPUTING += ("curriculum", "unlearning", "curves", "metrics", "study", "texts", "authors")
-COMPUTING += ("answers", "photographs")
-"""Modules on which results depend: if one of them changes, everything is computed anew."""
+COMPUTING += ("answers", "splitting", "photographs")
+"""Modules on which results depend: if their code changes, everything is computed anew."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 
 import pandas as pd
@@ -161,7 +160,8 @@ def test_a_cluster_loses_a_worker_and_nothing_else(finished, tmp_path):
 @pytest.mark.parametrize("pool", [None, ThreadPoolExecutor(1)])
 def test_a_bar_counts_what_is_finished_with_any_executor(pool, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study, "watched", lambda: True)
-    monkeypatch.setattr(study, "tqdm", partial(tqdm, mininterval=0, file=sys.stderr))
+    now = {"delay": 0, "mininterval": 0, "file": sys.stderr}
+    monkeypatch.setattr(study, "tqdm", lambda *given, **options: tqdm(*given, **options | now))
     mcu.run(CONDITIONS[:1], SETTING, cache=tmp_path, executor=pool)
     shown = capsys.readouterr().err
     assert "endpoints" in shown and "3/3" in shown and "paths" in shown
