@@ -62,6 +62,7 @@ exercises: $(READY) ## write the notebooks that students open, at PROFILE, into 
 
 bench: $(READY) $(VENDOR) ## time the package and the book against plain loops
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/device.py
 
 lint: $(READY) ## check format, style and spelling
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
 from mcu_lite.cache import cache_folder, load, meaning, save
 from mcu_lite.curves import CURVES, connect
@@ -24,7 +25,7 @@ from mcu_lite.metrics import METRICS, evaluate
 from mcu_lite.models import MODELS
 from mcu_lite.stacks import Stack, architecture_of
 from mcu_lite.tasks import TASKS, Task, known, load_task
-from mcu_lite.training import train
+from mcu_lite.training import train, watched
 from mcu_lite.unlearning import unlearn
 
 ROWS_AT_ONCE = 40
@@ -57,6 +58,8 @@ class Setting:
         Of the task.
     metrics : sequence of str, optional
         What is measured; by default as `mcu_lite.evaluate` does.
+    device : str
+        Where everything is computed, such as "cuda". Results are kept on the CPU.
     """
 
     seeds: int | Sequence[int] = 5
@@ -67,6 +70,7 @@ class Setting:
     model: str = "mlp"
     options: dict = field(default_factory=dict)
     metrics: Sequence[str] | None = None
+    device: str = "cpu"
 
 
 PROFILES = {
@@ -200,7 +204,8 @@ def run(
         finished step is stored at once, so an interrupted run resumes. A damaged entry is
         computed again, with a warning. Changed code or parameters change the entry's name.
     executor : concurrent.futures.Executor, optional
-        Where the work is done, by default here. Its workers must share the cache's folder.
+        Where the work is done, by default here. Its workers must share the cache's folder. A
+        progress bar counts what is finished, whatever the executor.
 
     Returns
     -------
@@ -226,10 +231,12 @@ def run(
     missing = [c for c in conditions if load(folder, _name(setting, c)) is None]
     for stage in _stages(missing, setting):
         if executor is None:
-            for job in stage:
-                _finish(job, setting, folder)
+            done = (_finish(job, setting, folder) for job in stage)
         else:
-            list(executor.map(partial(_work, setting=setting, folder=folder), stage))
+            done = executor.map(partial(_work, setting=setting, folder=folder), stage)
+        what = "paths" if isinstance(stage[0], list) else "endpoints"
+        for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=not watched()):
+            pass
     tables = [load(folder, _name(setting, c)).assign(**c.columns) for c in conditions]
     table = pd.concat(tables, ignore_index=True)
     return table[[*conditions[0].columns, "t", "seed", "split", "metric", "value"]]
@@ -250,7 +257,7 @@ def endpoints(
     ['npo seed=0', 'scrub seed=1']
     """
     setting, folder = setting or Setting(), cache_folder(cache)
-    task = load_task(setting.task, setting.seeds, **setting.options)
+    task = _task(setting)
     return {end: _endpoint(end, task, setting, folder) for end in ends}
 
 
@@ -272,7 +279,7 @@ def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
 
 def _finish(job: Job, setting: Setting, folder: Path) -> None:
     """Do a job unless its result is kept; in another process, the task is loaded there."""
-    task = load_task(setting.task, setting.seeds, **setting.options)
+    task = _task(setting)
     if isinstance(job, Endpoint):
         _endpoint(job, task, setting, folder)
     else:
@@ -298,7 +305,11 @@ def _endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stac
         else:
             stack = unlearn(theta, task, end.method, epochs=setting.epochs, **end.recipe)
         save(folder, name, replace(stack, origin=None))
-    return replace(stack, origin=theta)
+    return replace(stack.to(setting.device), origin=theta)
+
+
+def _task(setting: Setting) -> Task:
+    return load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
 
 
 def _build(setting: Setting) -> Callable[[], nn.Module]:

@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pandas as pd
 import pytest
 import torch
+from tqdm import tqdm
 
 import mcu_lite as mcu
 from mcu_lite import cache, study
@@ -137,8 +138,15 @@ def test_an_executor_gives_the_same_table(finished, tmp_path):
 
 def test_a_cluster_loses_a_worker_and_nothing_else(finished, tmp_path):
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+    # As on a machine with several GPUs: each worker knows its own by its environment.
+    own = [{"nthreads": 1, "env": {"CUDA_VISIBLE_DEVICES": str(i)}} for i in range(2)]
+    workers = {i: {"cls": distributed.Nanny, "options": options} for i, options in enumerate(own)}
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard_address": ":0"}}
+    cluster = distributed.SpecCluster(workers, scheduler)
+    with cluster, distributed.Client(cluster) as client:
+        assert client.dashboard_link.endswith("/status")
+        seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        assert sorted(seen.values()) == ["0", "1"]
         victim = next(iter(cluster.workers.values()))
         killer = threading.Thread(target=kill_midway, args=(tmp_path, victim.pid))
         killer.start()
@@ -147,6 +155,16 @@ def test_a_cluster_loses_a_worker_and_nothing_else(finished, tmp_path):
     pd.testing.assert_frame_equal(table, finished[1], rtol=1e-4, atol=1e-4)
     kept = dict(line.split() for line in (tmp_path / "kept").read_text().splitlines())
     assert kept and all(entries(tmp_path)[name] == int(when) for name, when in kept.items())
+
+
+@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor(1)])
+def test_a_bar_counts_what_is_finished_with_any_executor(pool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "watched", lambda: True)
+    now = {"delay": 0, "mininterval": 0, "file": sys.stderr}
+    monkeypatch.setattr(study, "tqdm", lambda *given, **options: tqdm(*given, **options | now))
+    mcu.run(CONDITIONS[:1], SETTING, cache=tmp_path, executor=pool)
+    shown = capsys.readouterr().err
+    assert "endpoints" in shown and "3/3" in shown and "paths" in shown
 
 
 def kill_midway(folder, pid):
