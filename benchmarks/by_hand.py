@@ -31,6 +31,14 @@ def train_one(inputs: Tensor, labels: Tensor, epochs: int) -> nn.Module:
     return module
 
 
+def text_gradient(module: nn.Module, tokens: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of the mean over texts of the mean over their labelled tokens, (P,)."""
+    module.zero_grad()
+    lost = cross_entropy(module(tokens).flatten(0, 1), labels.flatten(), reduction="none")
+    (lost.view(labels.shape).sum(1) / (labels >= 0).sum(1)).mean().backward()
+    return torch.cat([p.grad.flatten() for p in module.parameters()])
+
+
 def step(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
     optimizer.zero_grad()
     cross_entropy(module(x), y).backward()

@@ -21,10 +21,12 @@ import pandas as pd
 import torch
 
 import mcu_lite as mcu
+from mcu_lite.training import per_example
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, SEEDS, POINTS, ROUNDS = 10, 10, 61, 7
 SHORT, LONG = 30, 150
+STACKED, PAIRS, TOKENS = 5, 64, torch.zeros(1, 4, dtype=torch.long)
 
 Side = Callable[[], float]
 
@@ -50,12 +52,13 @@ def main() -> None:
 
 
 def time_package() -> None:
-    lines = [*training(), *evaluation(), *curve_fitting()]
+    lines = [*training(), *evaluation(), *curve_fitting(), *text()]
     threads = torch.get_num_threads()
     kind = "processor" if threads == 1 else "wall-clock"
     print(f"torch {torch.__version__}, {threads} of {os.cpu_count()} cores, {kind} time")
     print(f"medians of {ROUNDS} interleaved rounds:")
     print(pd.DataFrame(lines).to_string(index=False), flush=True)
+    measure_adapters()
 
 
 def training() -> list[dict]:
@@ -114,6 +117,60 @@ def curve_fitting() -> list[dict]:
         line("a curve's step, retain", f"{plain}, tensors", retain, indexed, ">= 1/1.3"),
         line("a curve's step, retain", f"{plain}, DataLoader", retain, loaded, ""),
     ]
+
+
+def text() -> list[dict]:
+    """A transformer's step on question-answer pairs: a stack against one module after the other."""
+    task = mcu.load_task("authors", seeds=STACKED)
+    theta = mcu.train(task, "transformer", epochs=1)
+    index = task.train[:, :PAIRS]
+    batches = [(task.inputs[i], task.truth[i]) for i in index]
+    modules = [theta.module(b) for b in range(STACKED)]
+
+    def together() -> torch.Tensor:
+        rows = theta.rows.clone().requires_grad_()
+        logits = theta.architecture.logits(rows, task.inputs[index])
+        loss = per_example(logits, task.truth[index]).mean(1)
+        return torch.autograd.grad(loss.sum(), rows)[0]
+
+    def alone() -> torch.Tensor:
+        gradients = [by_hand.text_gradient(m, x, y) for m, (x, y) in zip(modules, batches)]
+        return torch.stack(gradients)
+
+    require_close("gradient", together(), alone(), 1e-4)
+    ours, plain = interleave(timed(together), timed(alone))
+    return [line(f"gradient of {STACKED} transformers", "loop of modules", ours, plain, "")]
+
+
+def measure_adapters() -> None:
+    """Bytes that curves over adapters of a small random Llama hold, against whole models."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from mcu_lite.causal import bytes_held, with_lora
+
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=1000, num_attention_heads=4, **sizes))
+    whole = bytes_held(model)
+    adapted = with_lora(model, rank=4)
+    ends = [mcu.Stack.of(adapted, label=name) for name in "ab"]
+    adapter, lines = ends[0].rows.nbytes, []
+    for bends in (1, 3, 7):
+        path = mcu.connect(
+            *ends, objective=lambda model: model(TOKENS).mean(), bends=bends, steps=0
+        )
+        held = bytes_held(path)
+        require_close("bytes beside rows and backbone", held, whole + (bends + 3) * adapter, 64)
+        lines.append(
+            {
+                "control points": bends + 2,
+                "MiB held": f"{held / 2**20:.1f}",
+                "of which backbone": f"{whole / 2**20:.1f}",
+                "MiB an adapter": f"{adapter / 2**20:.2f}",
+                "MiB as whole models": f"{(bends + 2) * whole / 2**20:.1f}",
+            }
+        )
+    print("\nA curve over adapters, in memory")
+    print(pd.DataFrame(lines).to_string(index=False), flush=True)
 
 
 def timed(job: Callable[[], object]) -> Side:
