@@ -110,8 +110,8 @@ def roofline(name: str) -> str:
     moved = 7 * 4 * parameters
     return (
         f"roofline on {name}: a matrix product reaches {compute / 1e12:.2f} Tflop/s, a copy "
-        f"{memory / 1e9:.0f} GB/s, so work pays from {compute / memory:.0f} flop/byte on. A step of "
-        f"{NETWORK} on 96 images is {flops / 1e9:.2f} Gflop: {1e3 * flops / compute:.2f} ms at "
+        f"{memory / 1e9:.0f} GB/s, so work pays from {compute / memory:.0f} flop/byte on. A step "
+        f"of {NETWORK} on 96 images is {flops / 1e9:.2f} Gflop: {1e3 * flops / compute:.2f} ms at "
         f"that rate. The optimizer moves {moved / 1e6:.1f} MB: {1e3 * moved / memory:.3f} ms; "
         f"mixing three control points {3 * 4 * parameters / 1e6:.1f} MB more."
     )
