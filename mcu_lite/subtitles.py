@@ -53,7 +53,8 @@ def subtitles(table: pd.DataFrame) -> w.Widget:
     outer = w.Stack(stacks, selected_index=0, layout=whole)
     w.jslink((choose, "index"), (outer, "selected_index"))
     line = w.Layout(flex_flow="row wrap", grid_gap="0 12px", width="100%")
-    return w.VBox([choose, w.HBox([play, slider], layout=line), outer], layout=whole)
+    box = w.VBox([choose, w.HBox([play, slider], layout=line), outer], layout=whole)
+    return box.add_class("mcu-subtitles")
 
 
 def _frame(own: pd.DataFrame) -> str:

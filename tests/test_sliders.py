@@ -19,7 +19,8 @@ def page(request, context, origins):
 
 
 def widgets(page):
-    return page.locator(".cell_output .widget-vbox").all()
+    """Sliders with figures."""
+    return page.locator(".cell_output .widget-vbox:not(.mcu-subtitles)").all()
 
 
 def markers(widget):
@@ -126,6 +127,30 @@ def test_nothing_remote_and_no_error(page):
     """Last, so that it also sees what using the slider caused."""
     assert remote_requests(page) == []
     assert page.errors == []
+
+
+@pytest.mark.parametrize(("origin", "width"), [("file", 1200), ("http", 380)])
+def test_answers_change_along_t_and_with_the_path(context, origins, origin, width):
+    page = open_page(context, f"{origins[origin]}/book/language.html", width)
+    widget = page.locator(".mcu-subtitles")
+    table, slider = widget.locator("table:visible"), widget.get_by_role("slider")
+    assert table.count() == 1 and "?" in table.inner_text()
+    assert slider.get_attribute("aria-label")
+    seen = [table.inner_text()]
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    seen.append(table.inner_text())
+    widget.locator("select").select_option(index=1)
+    seen.append(table.inner_text())
+    for _ in range(20):
+        slider.press("ArrowLeft")
+    widget.locator("select").select_option(index=0)
+    assert table.inner_text() == seen[0] and len(set(seen)) == 3
+    assert table.locator("em").count() < table.locator("td").count()
+    assert widget.evaluate("e => e.scrollWidth <= e.clientWidth") and fits(page)
+    assert remote_requests(page) == [] and page.errors == []
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1200, 380])
