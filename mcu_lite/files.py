@@ -24,7 +24,7 @@ def write(file: Path, *parts: bytes) -> None:
     os.replace(part.name, file)
 
 
-def fetch(address: str, file: Path, digest: str) -> Path:
+def fetch(address: str, file: str | os.PathLike, digest: str) -> os.PathLike:
     """Download a file unless it is there, and let it pass only with the digest that was published.
 
     Parameters
@@ -65,7 +65,7 @@ def check(content: bytes, digest: str, name: str) -> None:
         raise ValueError(f"{name} has the {kind} digest {found}, but {wanted} was published")
 
 
-def extract(archive: Path, folder: Path) -> None:
+def extract(archive: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Unpack a tar or zip archive, every member of which must stay inside the folder.
 
     Raises

@@ -42,12 +42,14 @@ def main() -> None:
 def measure_grid(profile: str) -> None:
     """Measure the paper's conditions on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
+    from mcu_lite.evidence import on_photographs, pictured
     from mcu_lite.language import conditions, spoken
 
     began, setting = time.perf_counter(), mcu.load_profile(profile)
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
         table = mcu.run(mcu.grid(), setting, executor=pool)
         mcu.run(conditions(), spoken(setting), executor=pool)
+        mcu.run(on_photographs(), pictured(setting), executor=pool)
     curves = table.groupby(["a", "b", "curve", "seed"]).ngroups
     print(f"grid: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
 
