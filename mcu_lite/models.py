@@ -102,6 +102,14 @@ def transformer(
     return Transformer(vocabulary, longest, width, layers, heads)
 
 
+class Average(nn.Module):
+    """Mean over the places of an image; `torch.func.vmap` runs pooling model by model."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, C) of `x`, (n, C, H, W)."""
+        return x.mean((2, 3))
+
+
 def resnet(
     classes: int = 10, channels: int = 3, width: int = 64, blocks: Sequence[int] = (2, 2, 2, 2)
 ) -> nn.Module:
@@ -130,7 +138,7 @@ def resnet(
                 way = nn.Sequential(conv1x1(before, after, stride), nn.BatchNorm2d(after))
             layers.append(BasicBlock(before, after, stride, way))
             before = after
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+    return nn.Sequential(*layers, Average(), nn.Linear(before, classes))
 
 
 def resnet_small() -> nn.Module:
