@@ -35,7 +35,8 @@ def uses(root: Path) -> Uses:
 def pages(root: Path) -> list[str]:
     """Every page of the table of contents, without its ending."""
     toc = yaml.safe_load((root / "_toc.yml").read_text())
-    return [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    parts = toc.get("parts", [toc])
+    return [toc["root"], *(c["file"] for part in parts for c in part["chapters"])]
 
 
 def code_of(root: Path, page: str) -> str:
