@@ -258,7 +258,8 @@ def endpoints(
     """
     setting, folder = setting or Setting(), cache_folder(cache)
     task = _task(setting)
-    return {end: _endpoint(end, task, setting, folder) for end in ends}
+    theta = _original(task, setting, folder)
+    return {end: _endpoint(end, theta, task, setting, folder) for end in ends}
 
 
 Job = Endpoint | list[Condition]
@@ -281,7 +282,7 @@ def _finish(job: Job, setting: Setting, folder: Path) -> None:
     """Do a job unless its result is kept; in another process, the task is loaded there."""
     task = _task(setting)
     if isinstance(job, Endpoint):
-        _endpoint(job, task, setting, folder)
+        _endpoint(job, _original(task, setting, folder), task, setting, folder)
     else:
         todo = [c for c in job if load(folder, _name(setting, c)) is None]
         if todo:
@@ -294,16 +295,22 @@ def _work(job: Job, setting: Setting, folder: Path) -> None:
     _finish(job, setting, folder)
 
 
-def _endpoint(end: Endpoint, task: Task, setting: Setting, folder: Path) -> Stack:
-    """Return the models at one end of a path, from the cache or by computing them."""
-    name, original = _name(setting, end), end.method == "original"
-    theta = None if original else _endpoint(Endpoint("original"), task, setting, folder)
-    architecture = theta.architecture if theta else architecture_of(_build(setting))
-    if (stack := load(folder, name, architecture)) is None:
-        if original:
-            stack = train(task, setting.model, epochs=setting.epochs)
-        else:
-            stack = unlearn(theta, task, end.method, epochs=setting.epochs, **end.recipe)
+def _original(task: Task, setting: Setting, folder: Path) -> Stack:
+    """Return θo, from the cache or by training it; all that come from it share the one stack."""
+    name = _name(setting, Endpoint("original"))
+    if (stack := load(folder, name, architecture_of(_build(setting)))) is None:
+        stack = train(task, setting.model, epochs=setting.epochs)
+        save(folder, name, stack)
+    return stack.to(setting.device)
+
+
+def _endpoint(end: Endpoint, theta: Stack, task: Task, setting: Setting, folder: Path) -> Stack:
+    """Return the models at one end of a path, from the cache or by computing them from θo."""
+    if end.method == "original":
+        return theta
+    name = _name(setting, end)
+    if (stack := load(folder, name, theta.architecture)) is None:
+        stack = unlearn(theta, task, end.method, epochs=setting.epochs, **end.recipe)
         save(folder, name, replace(stack, origin=None))
     return replace(stack.to(setting.device), origin=theta)
 
@@ -328,14 +335,16 @@ def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
 
 def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path) -> None:
     """Fit and measure several conditions as one stack; store each by itself."""
-    a, b = ([_endpoint(getattr(c, side), task, setting, folder) for c in chunk] for side in "ab")
-    oracle = _endpoint(Endpoint("retrain", seed=ORACLE_SEED), task, setting, folder)
+    theta = _original(task, setting, folder)
+    own = theta, task, setting, folder
+    a, b = ([_endpoint(getattr(c, side), *own) for c in chunk] for side in "ab")
+    oracle = _endpoint(Endpoint("retrain", seed=ORACLE_SEED), *own)
     fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
     fit["steps"] = setting.steps
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     for i, condition in enumerate(chunk):
-        own = path.part(slice(i * len(task), (i + 1) * len(task)))
-        table = evaluate(own, task, setting.ts, metrics=setting.metrics, oracle=oracle)
+        part = path.part(slice(i * len(task), (i + 1) * len(task)))
+        table = evaluate(part, task, setting.ts, metrics=setting.metrics, oracle=oracle)
         save(folder, _name(setting, condition), table)
 
 

@@ -45,13 +45,17 @@ def measure_grid(profile: str) -> None:
     from mcu_lite.evidence import on_photographs, pictured
     from mcu_lite.language import conditions, spoken
 
-    began, setting = time.perf_counter(), mcu.load_profile(profile)
+    setting = mcu.load_profile(profile)
+    studies = {
+        "grid": (mcu.grid(), setting),
+        "texts": (conditions(), spoken(setting)),
+        "photographs": (on_photographs(), pictured(setting)),
+    }
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        table = mcu.run(mcu.grid(), setting, executor=pool)
-        mcu.run(conditions(), spoken(setting), executor=pool)
-        mcu.run(on_photographs(), pictured(setting), executor=pool)
-    curves = table.groupby(["a", "b", "curve", "seed"]).ngroups
-    print(f"grid: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
+        for name, study in studies.items():
+            began = time.perf_counter()
+            curves = mcu.run(*study, executor=pool).groupby(["a", "b", "curve", "seed"]).ngroups
+            print(f"{name}: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def stage(source: Path) -> None:
