@@ -18,6 +18,7 @@ from mcu_lite.curves import Path
 from mcu_lite.stacks import Architecture, Stack, initial_rows
 from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.texts import IGNORED
+from mcu_lite.unlearning import INCOMPETENT_SEED
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,7 +305,7 @@ def evaluate(
     if rows.shape[1] != len(task):
         raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
     architecture = models.architecture.evaluating()
-    fresh = initial_rows(architecture.fresh, 77_777, task.seeds).to(rows)
+    fresh = initial_rows(architecture.fresh, INCOMPETENT_SEED, task.seeds).to(rows)
     side = {"incompetent": fresh} | ({} if oracle is None else {"oracle": oracle.rows})
     cells = [(m, split) for m in chosen for split in m.splits]
     values = np.full((len(task), len(cells), len(ts)), np.nan)

@@ -3,16 +3,14 @@
 import os
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from browsing import ROOT, SITE
 from bs4 import BeautifulSoup
 
 import mcu_lite as mcu
 
-ROOT = Path(__file__).resolve().parents[1]
-SITE = Path(os.environ.get("MCU_LITE_SITE") or ROOT / "_build/ci/_build/html")
 sys.path.insert(0, str(ROOT / "book" / "extensions"))
 from used_in import code_of, home, named_in, pages, uses  # noqa: E402
 
