@@ -10,13 +10,14 @@ from mcu_lite.architectures import Architecture
 from mcu_lite.atlas import atlas
 from mcu_lite.checkpoints import load_models, save_models
 from mcu_lite.conditions import COMPARED, grid
+from mcu_lite.connectivity import is_connected, measures
 from mcu_lite.curves import Path, connect
 from mcu_lite.downloads import download
 from mcu_lite.explorer import explore
 from mcu_lite.live import live
 from mcu_lite.maps import plot_map
 from mcu_lite.methods import METHODS, Examples, method
-from mcu_lite.metrics import METRICS, Outputs, evaluate, is_connected, measures, metric
+from mcu_lite.metrics import METRICS, Outputs, evaluate, metric
 from mcu_lite.models import MODELS, cnn, mlp
 from mcu_lite.one_image import one_image
 from mcu_lite.per_example import follow

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML
 
-from mcu_lite.metrics import is_connected
+from mcu_lite.connectivity import is_connected
 from mcu_lite.plots import COLOURS, label_of, themed
 from mcu_lite.tasks import SPLITS
 

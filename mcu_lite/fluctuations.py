@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from mcu_lite.metrics import excess
+from mcu_lite.connectivity import excess
 from mcu_lite.tasks import known
 
 

@@ -1,4 +1,4 @@
-"""What is read off a model, and off a metric along a curve."""
+"""What is read off a model: the registry of metrics, and `evaluate`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,8 @@ class Metric:
         On the retain set; "oracle" means that the retrained model is the goal.
     needs_oracle, needs_texts : bool
         Whether it applies only where there is a retrained model, or only to tasks with texts.
+    needs_incompetent : bool
+        Whether it looks at freshly initialised models, which are drawn for such metrics only.
     slow : bool
         Left out unless it is asked for.
     """
@@ -108,11 +110,13 @@ class Metric:
     better: str
     needs_oracle: bool = False
     needs_texts: bool = False
+    needs_incompetent: bool = False
     slow: bool = False
 
 
 METRICS: dict[str, Metric] = {}
 BETTER = ("higher", "lower", "oracle")
+OPTIONS = ("needs_oracle", "needs_texts", "needs_incompetent", "slow")
 Reading = Callable[[Outputs, str], np.ndarray]
 
 
@@ -133,7 +137,7 @@ def metric(
     splits : tuple of str
         On which it is measured.
     **more
-        ``needs_oracle``, ``needs_texts`` and ``slow``, see `Metric`.
+        ``needs_oracle``, ``needs_texts``, ``needs_incompetent`` and ``slow``, see `Metric`.
 
     Raises
     ------
@@ -154,7 +158,7 @@ def metric(
     for split in splits:
         known("split", split, SPLITS)
     for option in more:
-        known("option", option, ("needs_oracle", "needs_texts", "slow"))
+        known("option", option, OPTIONS)
 
     def register(function: Reading) -> Reading:
         METRICS[name] = Metric(name, label, function, splits, better, **more)
@@ -220,7 +224,7 @@ def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np
     )
 
 
-@metric("zrf", "zero-retrain forgetting", "oracle", ("forget",))
+@metric("zrf", "zero-retrain forgetting", "oracle", ("forget",), needs_incompetent=True)
 def zrf(outputs: Outputs, split: str) -> np.ndarray:
     """1 - mean JS to an incompetent model, in bits (Chundawat et al., 2023)."""
     untrained = log_probabilities(outputs.incompetent[split])
@@ -242,8 +246,14 @@ def js_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Log-softmax over the last axis."""
-    return torch.from_numpy(logits).log_softmax(-1).numpy()
+    """Log-softmax over the last axis.
+
+    In memory the classes come first, so that sums over few classes run along many examples.
+    """
+    own = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
+    own = own - own.max(0)
+    own -= np.log(np.exp(own).sum(0))
+    return np.moveaxis(own, 0, -1)
 
 
 def kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
@@ -305,8 +315,11 @@ def evaluate(
     if rows.shape[1] != len(task):
         raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
     architecture = models.architecture.evaluating()
-    fresh = initial_rows(architecture.fresh, INCOMPETENT_SEED, task.seeds).to(rows)
-    side = {"incompetent": fresh} | ({} if oracle is None else {"oracle": oracle.rows})
+    side = {} if oracle is None else {"oracle": oracle.rows}
+    if any(m.needs_incompetent for m in chosen):
+        side["incompetent"] = initial_rows(architecture.fresh, INCOMPETENT_SEED, task.seeds).to(
+            rows
+        )
     cells = [(m, split) for m in chosen for split in m.splits]
     values = np.full((len(task), len(cells), len(ts)), np.nan)
     for b in np.flatnonzero(~models.diverged.cpu().numpy()):
@@ -389,162 +402,3 @@ def _parts(values: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
     """Cut an array along its examples (axis 0, or 1 of many models) into the splits."""
     axis = 1 if values.ndim == 3 else 0
     return dict(zip(SPLITS, np.split(values, ends[:-1], axis)))
-
-
-# What is derived from one metric along t. Every function takes values of shape (..., T).
-
-
-def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    """Values above the straight line between the two end values, shape (..., T)."""
-    values, ts = np.asarray(values, float), np.asarray(ts, float)
-    return values - ((1 - ts) * values[..., :1] + ts * values[..., -1:])
-
-
-def barrier(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    """Largest excess of a loss over the straight line, at least 0 (Frankle et al., 2020).
-
-    Examples
-    --------
-    >>> float(barrier([1, 4, 3], [0, 0.5, 1]))
-    2.0
-    """
-    return excess(values, ts).max(-1)
-
-
-def roughness(values: np.ndarray) -> np.ndarray:
-    """Total variation beyond that of a straight line; 0 for a monotone curve.
-
-    Examples
-    --------
-    >>> float(roughness([1, 4, 3])), float(roughness([1, 2, 3]))
-    (2.0, 0.0)
-    """
-    values = np.asarray(values, float)
-    return np.abs(np.diff(values)).sum(-1) - np.abs(values[..., -1] - values[..., 0])
-
-
-def monotonicity(values: np.ndarray) -> np.ndarray:
-    """Net change over total variation: 1 for a monotone curve, 0 for one that returns.
-
-    Examples
-    --------
-    >>> float(monotonicity([1, 4, 3]))
-    0.5
-    """
-    values = np.asarray(values, float)
-    variation = np.abs(np.diff(values)).sum(-1)
-    net = np.abs(values[..., -1] - values[..., 0])
-    return np.divide(net, variation, out=np.ones_like(net), where=variation > 0)
-
-
-def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
-    """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
-
-    Parameters
-    ----------
-    better : {"higher", "lower"}
-
-    Examples
-    --------
-    >>> effective_interval([1, 0.5, 0.2, 0.9, 0.8], [0, 0.25, 0.5, 0.75, 1], "lower")
-    (0.25, 0.5)
-    """
-    known("direction", better, ("higher", "lower"))
-    sign = 1.0 if better == "higher" else -1.0
-    gain = sign * np.asarray(values, float)
-    inside = np.r_[False, gain > max(gain[0], gain[-1]), False]
-    starts, stops = (
-        np.flatnonzero(np.diff(inside.astype(int)) == 1),
-        np.flatnonzero(np.diff(inside.astype(int)) == -1),
-    )
-    if not len(starts):
-        return float("nan"), float("nan")
-    ts = np.asarray(ts, float)
-    longest = np.argmax(ts[stops - 1] - ts[starts])
-    return float(ts[starts[longest]]), float(ts[stops[longest] - 1])
-
-
-def measures(table: pd.DataFrame) -> pd.DataFrame:
-    """Derive barrier, roughness and the like from every curve of a table.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `evaluate` on paths, or of `mcu_lite.run`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One line a curve, seed, split and metric: its start, middle and end, barrier (largest
-        excess over the straight line), dip (largest deficit), roughness and monotonicity.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> hill = pd.DataFrame({"t": [0, 0.5, 1], "seed": 0, "metric": "loss", "value": [1, 4, 3]})
-    >>> measures(hill)[["barrier", "dip", "roughness", "monotonicity"]].round(2).values.tolist()
-    [[2.0, 0.0, 2.0, 0.5]]
-    """
-    keys = [c for c in table if c not in ("t", "value")]
-    wide = table.pivot(index=keys, columns="t", values="value").sort_index(axis=1)
-    if wide.shape[1] < 2:
-        raise ValueError("table must hold curves, measured at two or more t")
-    values, ts = wide.to_numpy(), wide.columns.to_numpy()
-    lines = wide.index.to_frame(index=False)
-    return lines.assign(
-        start=values[:, 0],
-        middle=values[:, len(ts) // 2],
-        end=values[:, -1],
-        barrier=barrier(values, ts),
-        dip=barrier(-values, ts),
-        roughness=roughness(values),
-        monotonicity=monotonicity(values),
-    )
-
-
-def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
-    """Judge mode connectivity in unlearning for each seed (Cheng and Amiri, 2025).
-
-    Two inequalities must hold at every t: the retain loss stays at or below, and the
-    forget loss at or above, the straight line between the two end values, up to `tolerance`.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `evaluate` on one path, or of `mcu_lite.run` on several.
-    tolerance : float
-        ε in nats.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One line a curve and seed: seed, connected, breaks ("retain", "forget" or ""), t and
-        by: where and by how many nats the worse of the two is exceeded; negative if none is.
-        A diverged seed has ``connected`` missing (NA).
-
-    Examples
-    --------
-    >>> verdict = is_connected(table, tolerance=100)
-    >>> verdict.connected.tolist(), verdict.breaks.tolist()
-    ([True, True], ['', ''])
-    """
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
-    losses = table[table.metric == "loss"]
-    keys = [c for c in table if c not in ("t", "split", "metric", "value")]
-    if losses.t.nunique() < 2 or not {"retain", "forget"} <= set(losses.split):
-        raise ValueError("table must hold the loss on retain and forget at two or more t")
-    wide = losses.pivot(index=["split", *keys], columns="t", values="value").sort_index(axis=1)
-    ts, lines = wide.columns.to_numpy(), losses[keys].drop_duplicates(ignore_index=True)
-    own = pd.MultiIndex.from_frame(lines) if len(keys) > 1 else pd.Index(lines[keys[0]])
-    over = np.stack(
-        [s * excess(wide.loc[split].reindex(own), ts) - tolerance for split, s in _SIDES]
-    )
-    worst, by = over.max(-1).argmax(0), over.max(-1).max(0)
-    where = np.take_along_axis(over, worst[None, :, None], 0)[0].argmax(-1)
-    connected = pd.array(np.where(np.isnan(by), pd.NA, by <= 0), dtype="boolean")
-    breaks = np.where(by > 0, np.array([split for split, _ in _SIDES])[worst], "")
-    return lines.assign(connected=connected, breaks=breaks, t=ts[where], by=by)
-
-
-_SIDES = (("retain", 1.0), ("forget", -1.0))

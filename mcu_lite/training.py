@@ -100,10 +100,10 @@ def watched() -> bool:
 
 
 def _per_row(alive: Tensor, gradient: Tensor, norm: Tensor) -> Tensor:
-    """Clip each row to norm 1; a dead row gets 0, since NaN times 0 would spread."""
+    """Clip each row to norm 1, in place; a dead row gets 0, since NaN times 0 would spread."""
     shape = (-1,) + (1,) * (gradient.ndim - 1)
-    clipped = gradient * (1.0 / norm.clamp(min=1.0)).view(shape)
-    return clipped if alive.all() else clipped.where(alive.view(shape), 0.0)
+    gradient *= (1.0 / norm.clamp(min=1.0)).view(shape)
+    return gradient if alive.all() else gradient.where(alive.view(shape), 0.0)
 
 
 def cosine(progress: float) -> float:
@@ -141,6 +141,9 @@ def per_example(logits: Tensor, labels: Tensor) -> Tensor:
     logits : Tensor, shape (..., n, classes), or (B, n, L, classes) of texts
     labels : Tensor of int64, shape (..., n), or (B, n, L), in which -100 is left out
     """
+    if labels.ndim < 3:
+        # Over few classes the log-softmax is several times faster when they are not innermost.
+        return cross_entropy(logits.movedim(-1, 1), labels, reduction="none")
     flat = cross_entropy(
         logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from mcu_lite.connectivity import is_connected, measures
 from mcu_lite.evidence import Evidence
-from mcu_lite.metrics import is_connected, measures
 from mcu_lite.scorecard import Finding
 from mcu_lite.similarity import cluster_agreement
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import mcu_lite as mcu
 from mcu_lite.alignment import align, hidden_units
-from mcu_lite.metrics import barrier
+from mcu_lite.connectivity import barrier
 
 
 def shuffled(stack, seed=0, names=None):

@@ -51,19 +51,17 @@ def test_ends_equal_the_endpoints_bit_for_bit(curve, bends):
 
 def test_control_points_gradient_has_the_chain_rule_factor():
     a, middle, b = (torch.randn(1, 5, dtype=torch.float64) for _ in range(3))
-    inner = middle.unsqueeze(1).requires_grad_()
-    t = torch.tensor([0.3], dtype=torch.float64)
+    ends, inner = torch.stack([a, b], 1), middle.unsqueeze(1).requires_grad_()
+    weights = bezier_weights(torch.tensor([0.3], dtype=torch.float64), 3)
 
     def loss(rows):
         return (rows**3).sum()
 
-    (at_control,) = torch.autograd.grad(loss(_blend(bezier_weights(t, 3), a, inner, b)), inner)
+    (at_control,) = torch.autograd.grad(loss(_blend(weights, ends, inner)), inner)
     point = (0.49 * a + 0.42 * middle + 0.09 * b).requires_grad_()
     (at_point,) = torch.autograd.grad(loss(point), point)
     torch.testing.assert_close(at_control[:, 0], 2 * 0.3 * 0.7 * at_point)
-    assert torch.autograd.gradcheck(
-        lambda c: loss(_blend(bezier_weights(t, 3), a, c, b)), inner, eps=1e-6
-    )
+    assert torch.autograd.gradcheck(lambda c: loss(_blend(weights, ends, c)), inner, eps=1e-6)
 
 
 def test_fitting_lowers_the_loss_between_two_modules():

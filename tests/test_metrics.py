@@ -7,6 +7,7 @@ from scipy.stats import entropy
 from sklearn.metrics import log_loss, roc_auc_score
 
 import mcu_lite as mcu
+from mcu_lite import connectivity
 from mcu_lite import metrics as m
 
 
@@ -52,25 +53,25 @@ def test_fitted_attack_finds_members_of_the_original(theta, oracle, task):
 def test_derived_measures_on_closed_forms():
     ts = np.linspace(0, 1, 101)
     bump = 4 * ts * (1 - ts)
-    assert m.barrier(bump + ts, ts) == pytest.approx(1.0)
-    assert m.roughness(bump) == pytest.approx(2.0)
-    assert m.monotonicity(bump) == pytest.approx(0.0)
-    assert m.roughness(ts**2) == pytest.approx(0.0)
-    assert m.monotonicity(1 - ts) == pytest.approx(1.0)
-    assert m.effective_interval(bump, ts, "higher") == (0.01, 0.99)
-    assert np.isnan(m.effective_interval(ts, ts, "higher")).all()
+    assert connectivity.barrier(bump + ts, ts) == pytest.approx(1.0)
+    assert connectivity.roughness(bump) == pytest.approx(2.0)
+    assert connectivity.monotonicity(bump) == pytest.approx(0.0)
+    assert connectivity.roughness(ts**2) == pytest.approx(0.0)
+    assert connectivity.monotonicity(1 - ts) == pytest.approx(1.0)
+    assert connectivity.effective_interval(bump, ts, "higher") == (0.01, 0.99)
+    assert np.isnan(connectivity.effective_interval(ts, ts, "higher")).all()
 
 
 def test_measures_summarise_every_curve_of_a_table():
     ts = np.linspace(0, 1, 101)
     bump = 4 * ts * (1 - ts)
     table = losses(bump + ts, -bump, ts)
-    lines = m.measures(table).set_index("split")
+    lines = connectivity.measures(table).set_index("split")
     assert lines.loc["retain", ["start", "middle", "end"]].tolist() == pytest.approx([0, 1.5, 1])
     assert lines.barrier.to_dict() == pytest.approx({"retain": 1.0, "forget": 0.0})
     assert lines.dip.to_dict() == pytest.approx({"retain": 0.0, "forget": 1.0})
     with pytest.raises(ValueError, match="two or more t"):
-        m.measures(table[table.t == 0])
+        connectivity.measures(table[table.t == 0])
 
 
 def losses(retain, forget, ts):
