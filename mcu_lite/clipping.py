@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from mcu_lite.methods import METHODS
-from mcu_lite.optimizers import Sophia, gauss_newton_bartlett
+from mcu_lite.optimizers import CURVATURE_EVERY, Sophia, gauss_newton_bartlett
 from mcu_lite.stacks import Stack
 from mcu_lite.tasks import Task, known
-from mcu_lite.training import CURVATURE_EVERY
 from mcu_lite.unlearning import unlearning_objective
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import rankdata
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from mcu_lite.curves import Path
@@ -215,6 +213,10 @@ def _features(outputs: Outputs, split: str, labels: str | None = None) -> np.nda
 
 
 def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np.ndarray) -> float:
+    # Imported here, where few come by: it takes longer than the rest of the module together.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
     x, judged = np.concatenate([inside, outside]), np.concatenate([asked, rest])
     centre, scale = x.mean(0), x.std(0) + 1e-12
     member = np.arange(len(x)) < len(inside)
@@ -317,9 +319,7 @@ def evaluate(
     architecture = models.architecture.evaluating()
     side = {} if oracle is None else {"oracle": oracle.rows}
     if any(m.needs_incompetent for m in chosen):
-        side["incompetent"] = initial_rows(architecture.fresh, INCOMPETENT_SEED, task.seeds).to(
-            rows
-        )
+        side["incompetent"] = _incompetent(models.architecture, task.seeds).to(rows)
     cells = [(m, split) for m in chosen for split in m.splits]
     values = np.full((len(task), len(cells), len(ts)), np.nan)
     for b in np.flatnonzero(~models.diverged.cpu().numpy()):
@@ -335,6 +335,12 @@ def evaluate(
             "value": values.ravel(),
         }
     )
+
+
+@lru_cache(maxsize=1)
+def _incompetent(architecture: Architecture, seeds: tuple[int, ...]) -> Tensor:
+    """Freshly initialised rows (B, P); the curves of a stack, measured in turn, share them."""
+    return initial_rows(architecture.fresh, INCOMPETENT_SEED, seeds)
 
 
 def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -214,14 +215,14 @@ def digits(
         raise ValueError(f"train must be a multiple of 10 between 10 and 1500, got {train}")
     if forget_class is None and round(forget * train) == 0:
         raise ValueError(f"forget={forget} of {train} images is an empty forget set")
-    data = load_digits()
-    inputs = (data.data - data.data.mean(0)) / np.maximum(data.data.std(0), 1e-6)
-    draws = [_draw(data.target, s, forget, forget_class, noise, train) for s in seeds]
+    pixels, truth = _scanned()
+    inputs = (pixels - pixels.mean(0)) / np.maximum(pixels.std(0), 1e-6)
+    draws = [_draw(truth, s, forget, forget_class, noise, train) for s in seeds]
     labels, retain, gone, test = (torch.from_numpy(np.stack(part)) for part in zip(*draws))
     return Task(
         name="digits",
         inputs=torch.from_numpy(inputs).float(),
-        truth=torch.from_numpy(data.target).long(),
+        truth=torch.tensor(truth),
         labels=labels.long(),
         retain=retain,
         forget=gone,
@@ -230,6 +231,12 @@ def digits(
         seeds=tuple(seeds),
         forgets=f"a random {forget:.0%}" if forget_class is None else f"class {forget_class}",
     )
+
+
+@cache
+def _scanned() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 64) and classes (N,); a study loads its task once for each of many jobs."""
+    return load_digits(return_X_y=True)
 
 
 def _draw(

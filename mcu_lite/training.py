@@ -13,12 +13,11 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import trange
 
 from mcu_lite.models import MODELS
-from mcu_lite.optimizers import Sophia
+from mcu_lite.optimizers import adamw, sophia
 from mcu_lite.stacks import Architecture, Stack, architecture_of, generators, initial_rows
 from mcu_lite.tasks import Task, known, pick
 from mcu_lite.texts import IGNORED
 
-CURVATURE_EVERY = 5
 RowLoss = Callable[[Tensor], Tensor]
 
 
@@ -69,9 +68,9 @@ def descend(
         raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")
     rows = start.detach().clone().requires_grad_()
     if curvature is None:
-        optimizer = torch.optim.AdamW([rows], lr=lr, weight_decay=weight_decay, fused=True)
+        update = adamw(rows, weight_decay)
     else:
-        optimizer = Sophia([rows], lr=lr, weight_decay=weight_decay)
+        update = sophia(rows, weight_decay, curvature)
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
         torch.manual_seed(seed)
@@ -80,11 +79,7 @@ def descend(
             (gradient,) = torch.autograd.grad(value.sum(), rows)
             norm = gradient.flatten(1).norm(dim=1)
             diverged |= ~(value.detach().isfinite() & norm.isfinite())
-            rows.grad = _per_row(diverged.logical_not(), gradient, norm)
-            if curvature is not None and step % CURVATURE_EVERY == 0:
-                optimizer.observe([curvature(rows)])
-            optimizer.param_groups[0]["lr"] = lr * decay(step / steps)
-            optimizer.step()
+            update(_per_row(~diverged, gradient, norm), lr * decay(step / steps))
     rows = rows.detach()
     rows[diverged] = torch.nan
     return rows, diverged

@@ -93,9 +93,11 @@ def execute_all(folder: Path, profile: str) -> None:
         print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
     # One thread a chapter: two processes of small models beat one with two threads.
     os.environ["OMP_NUM_THREADS"] = str((os.cpu_count() or 1) // WORKERS)
-    # A new process for each chapter can tell how much memory its kernel took, and no other.
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, mp_context=spawn, max_tasks_per_child=1) as pool:
+    # A new process for each chapter can tell how much memory its kernel took, and no other. They
+    # are forked from one that has imported what each needs, and nothing larger.
+    server = get_context("forkserver")
+    server.set_forkserver_preload(["jupytext", "papermill"])
+    with ProcessPoolExecutor(WORKERS, mp_context=server, max_tasks_per_child=1) as pool:
         jobs = [pool.submit(execute, chapter, *todo[chapter], profile) for chapter in todo]
         for done, job in enumerate(as_completed(jobs), 1):
             print(f"[{done}/{len(jobs)}] {job.result()}", flush=True)
