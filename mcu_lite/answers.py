@@ -95,7 +95,7 @@ def _losses(source: Source, rows: Tensor, inputs: Tensor, labels: Tensor) -> np.
     """Loss of M models on every text of (n, K, L), shape (M, n, K)."""
     flat = inputs.flatten(0, 1)
     each = (source.architecture.logits(row[None], flat, shared=True)[0] for row in rows)
-    return torch.stack([per_example(z.view(*labels.shape, -1), labels) for z in each]).numpy()
+    return torch.stack([per_example(z.view(*labels.shape, -1), labels) for z in each]).cpu().numpy()
 
 
 def answers(source: Source, who: str, index: Tensor) -> tuple[list[list[str]], list[str]]:

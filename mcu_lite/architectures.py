@@ -219,9 +219,9 @@ class Architecture:
             whole = self.module.training or (self.norms and not self.measuring)
             size = len(inputs) if whole else how_many(self, state, inputs[None], len(inputs))
             each = ({n: v[i] for n, v in state.items()} for i in range(len(rows)))
-            return torch.stack(
-                [torch.cat([self._one(own, x) for x in inputs.split(size)]) for own in each]
-            )
+            outputs = [self._in_parts(own, inputs, size) for own in each]
+            # The outputs of a single model may be large: they are not copied.
+            return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
         size = how_many(self, state, inputs, len(rows))
         if size >= len(rows):
             return self._all(state, inputs)
@@ -234,6 +234,11 @@ class Architecture:
 
     def _one(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(self.module, state, (x,)).float()
+
+    def _in_parts(self, state: dict[str, Tensor], inputs: Tensor, size: int) -> Tensor:
+        if size >= len(inputs):
+            return self._one(state, inputs)
+        return torch.cat([self._one(state, x) for x in inputs.split(size)])
 
     def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         if not getattr(self.module, "vectorised", True):

@@ -71,9 +71,8 @@ class Block(nn.Module):
         n, length, width = x.shape
         heads = self.look(self.before(x)).view(n, length, 3 * self.heads, -1).transpose(1, 2)
         query, key, value = heads.chunk(3, 1)
-        score = query @ key.transpose(-1, -2) * math.sqrt(self.heads / width)
-        later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
-        score = score.masked_fill(later, -torch.inf)
+        later = torch.full((length, length), -torch.inf, device=x.device).triu(1)
+        score = query @ key.transpose(-1, -2) * math.sqrt(self.heads / width) + later
         weight = (score - score.detach().amax(-1, keepdim=True)).exp()
         seen = weight / weight.sum(-1, keepdim=True) @ value
         x = x + self.gather(seen.transpose(1, 2).reshape(n, length, width))

@@ -103,7 +103,8 @@ class Task:
     def to(self, device: str | torch.device) -> Task:
         """Return the same task on a device; the numbers drawn for it are the same everywhere."""
         own = ("inputs", "truth", "labels", *SPLITS)
-        return replace(self, **{f: getattr(self, f).to(device) for f in own})
+        moved = {f: getattr(self, f).to(device) for f in own}
+        return replace(self, texts=self.texts and self.texts.to(device), **moved)
 
     def tile(self, times: int) -> Task:
         """Return the same splits several times over, for stacks under one another."""

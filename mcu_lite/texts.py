@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,11 @@ class Texts:
     end: int
     paraphrased: Pairs
     perturbed: Pairs
+
+    def to(self, device: str | torch.device) -> Texts:
+        """Return the same texts on a device."""
+        asked = {f: getattr(self, f) for f in ("paraphrased", "perturbed")}
+        return replace(self, **{f: tuple(v.to(device) for v in own) for f, own in asked.items()})
 
 
 def pairs(
@@ -89,7 +94,7 @@ def generate(
     parts = []
     for few in rows.split(ROWS_AT_ONCE):
         tokens = inputs.expand(len(few), -1, -1).clone()
-        answer = torch.full((len(few), len(inputs), longest), IGNORED)
+        answer = inputs.new_full((len(few), len(inputs), longest), IGNORED)
         for step in range(longest):
             place = first + step
             inside = place < inputs.shape[1]

@@ -119,7 +119,7 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
         kernel_name="python3",
         progress_bar=False,
         cwd=BOOK,
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
     )
     notebook = nbformat.read(done, as_version=4)
     for cell in notebook.cells:

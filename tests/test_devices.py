@@ -14,8 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import mcu_lite as mcu
 from mcu_lite import memory
+from mcu_lite.answers import truth_ratios
 from mcu_lite.metrics import Source, _labelled
 from mcu_lite.relearning import average_predictions
+from mcu_lite.texts import generate
 from mcu_lite.trajectories import logit_line
 
 DEVICE = "cuda"
@@ -98,12 +100,33 @@ def everything(name):
     print("done")
 
 
-@pytest.mark.parametrize("model", ["mlp", "normed"])
-def test_no_step_mixes_devices(model):
-    code = f"import test_devices; test_devices.everything({model!r})"
+def answering():
+    """Ask models of text on a GPU that is not there."""
+    torch.Tensor.numpy = numpy_on_the_cpu
+    torch.Tensor.__deepcopy__ = copied
+    task = mcu.load_task("authors", seeds=1)
+    architecture = mcu.Architecture(mcu.MODELS["transformer"]())
+    with FakeTensorMode(allow_non_fake_inputs=True), Answers():
+        task = task.to(DEVICE)
+        rows, index = torch.zeros(2, architecture.size, device=DEVICE), task.forget[0, :3]
+        assert generate(architecture, rows, task.inputs[index], task.truth[index], 3).is_cuda
+        ratios = truth_ratios(Source(architecture, {"models": rows}, task, 0), "models", "forget")
+        assert ratios.shape == (2, task.forget.shape[1])
+    print("done")
+
+
+@pytest.mark.parametrize("call", ["everything('mlp')", "everything('normed')", "answering()"])
+def test_no_step_mixes_devices(call):
+    code = f"import test_devices; test_devices.{call}"
     here = {"cwd": Path(__file__).parent, "capture_output": True, "text": True}
     ran = subprocess.run([sys.executable, "-c", code], **here)
     assert ran.stdout == "done\n", ran.stderr[-3000:]
+
+
+def test_a_process_that_trains_does_not_import_the_compiler():
+    code = "import sys, mcu_lite as mcu; mcu.train(mcu.load_task('digits', 1, train=10), epochs=1)"
+    code += "; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_pretended_gpu_refuses_a_mixture():
