@@ -1,4 +1,4 @@
-"""Measure the grid, execute the chapters at a profile, render them with warnings as errors."""
+"""Measure the studies, execute the chapters at a profile, render them with warnings as errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def main() -> None:
     out = ROOT / "_build" / profile
     source = out / "source"
     stage(source)
-    measure_grid(profile)
+    measure_studies(profile)
     execute_all(source / "book", profile)
     executed = time.perf_counter() - began
     render(source, out)
@@ -39,23 +39,26 @@ def main() -> None:
     print(f"{page.relative_to(ROOT)} in {took:.0f} s, of which chapters {executed:.0f} s")
 
 
-def measure_grid(profile: str) -> None:
-    """Measure the paper's conditions on all cores; the chapters find them in the cache."""
+def measure_studies(profile: str) -> None:
+    """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
     from mcu_lite.evidence import on_photographs, pictured
     from mcu_lite.language import conditions, spoken
 
-    setting = mcu.load_profile(profile)
-    studies = {
-        "grid": (mcu.grid(), setting),
-        "texts": (conditions(), spoken(setting)),
-        "photographs": (on_photographs(), pictured(setting)),
-    }
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        for name, study in studies.items():
-            began = time.perf_counter()
-            curves = mcu.run(*study, executor=pool).groupby(["a", "b", "curve", "seed"]).ngroups
-            print(f"{name}: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
+    setting, began = mcu.load_profile(profile), time.perf_counter()
+    studies = [
+        (mcu.grid(), setting),
+        (conditions(), spoken(setting)),
+        (on_photographs(), pictured(setting)),
+    ]
+    # Side by side: while one waits for its original models, the others keep the cores busy.
+    with (
+        ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool,
+        ThreadPoolExecutor(len(studies)) as threads,
+    ):
+        tables = threads.map(lambda study: mcu.run(*study, executor=pool), studies)
+        curves = sum(t.groupby(["a", "b", "curve", "seed"]).ngroups for t in tables)
+    print(f"{curves} curves measured, {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def stage(source: Path) -> None:
@@ -77,14 +80,17 @@ def stage(source: Path) -> None:
 
 
 def chapters() -> list[Path]:
-    """Pages that hold code."""
-    return [page for page in sorted(BOOK.glob("*.md")) if "```{code-cell}" in page.read_text()]
+    """Pages that hold code, in the order of the contents."""
+    order = (ROOT / "_toc.yml").read_text()
+    pages = sorted(BOOK.glob("*.md"), key=lambda page: order.find(f"book/{page.stem}\n"))
+    return [page for page in pages if "```{code-cell}" in page.read_text()]
 
 
 def execute_all(folder: Path, profile: str) -> None:
     """Execute the chapters whose source, package or profile changed, as many at once as cores."""
     todo = {}
-    for chapter in chapters():
+    # The last ones compute most: they start first, so that no core waits for one at the end.
+    for chapter in reversed(chapters()):
         key = fingerprint(chapter, profile)
         target = folder / f"{chapter.stem}.ipynb"
         if not target.exists() or json.loads(target.read_text())["metadata"].get("key") != key:
@@ -119,7 +125,9 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
         kernel_name="python3",
         progress_bar=False,
         cwd=BOOK,
-        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        # Nothing is left to tidy up, and a kernel that is asked to stop takes a second for it.
+        shutdown_kernel="immediate",
     )
     notebook = nbformat.read(done, as_version=4)
     for cell in notebook.cells:
