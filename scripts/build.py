@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -45,20 +45,17 @@ def measure_studies(profile: str) -> None:
     from mcu_lite.evidence import on_photographs, pictured
     from mcu_lite.language import conditions, spoken
 
-    setting, began = mcu.load_profile(profile), time.perf_counter()
-    studies = [
-        (mcu.grid(), setting),
-        (conditions(), spoken(setting)),
-        (on_photographs(), pictured(setting)),
-    ]
-    # Side by side: while one waits for its original models, the others keep the cores busy.
-    with (
-        ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool,
-        ThreadPoolExecutor(len(studies)) as threads,
-    ):
-        tables = threads.map(lambda study: mcu.run(*study, executor=pool), studies)
-        curves = sum(t.groupby(["a", "b", "curve", "seed"]).ngroups for t in tables)
-    print(f"{curves} curves measured, {time.perf_counter() - began:.1f} s", flush=True)
+    setting = mcu.load_profile(profile)
+    studies = {
+        "grid": (mcu.grid(), setting),
+        "texts": (conditions(), spoken(setting)),
+        "photographs": (on_photographs(), pictured(setting)),
+    }
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        for name, study in studies.items():
+            began = time.perf_counter()
+            curves = mcu.run(*study, executor=pool).groupby(["a", "b", "curve", "seed"]).ngroups
+            print(f"{name}: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def stage(source: Path) -> None:
