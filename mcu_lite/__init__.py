@@ -12,23 +12,26 @@ from mcu_lite.checkpoints import load_models, save_models
 from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.connectivity import is_connected, measures
 from mcu_lite.curves import Path, connect
+from mcu_lite.design import PROFILES, Condition, Endpoint, Setting, load_profile
 from mcu_lite.downloads import download
+from mcu_lite.evaluation import evaluate
 from mcu_lite.explorer import explore
 from mcu_lite.live import live
 from mcu_lite.maps import plot_map
 from mcu_lite.methods import METHODS, Examples, method
-from mcu_lite.metrics import METRICS, Outputs, evaluate, metric
+from mcu_lite.metrics import METRICS, Outputs, metric
 from mcu_lite.models import MODELS, cnn, mlp
+from mcu_lite.objectives import Objective, oracle_objective
 from mcu_lite.one_image import one_image
 from mcu_lite.per_example import follow
 from mcu_lite.plots import mean_sd, picture, plot_along_t, plot_models
 from mcu_lite.splitting import task_of
 from mcu_lite.stacks import Stack
 from mcu_lite.statistics import compare, interval, paired
-from mcu_lite.study import PROFILES, Condition, Endpoint, Setting, endpoints, load_profile, run
+from mcu_lite.study import endpoints, run
 from mcu_lite.tasks import TASKS, TUNING_SEEDS, Task, load_task, task
 from mcu_lite.training import train
-from mcu_lite.unlearning import Objective, oracle_objective, unlearn
+from mcu_lite.unlearning import unlearn
 from mcu_lite.widgets import scrub
 
 __version__ = version("mcu-lite")

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from mcu_lite.methods import METHODS
+from mcu_lite.objectives import unlearning_objective
 from mcu_lite.optimizers import CURVATURE_EVERY, Sophia, gauss_newton_bartlett
 from mcu_lite.stacks import Stack
 from mcu_lite.tasks import Task, known
-from mcu_lite.unlearning import unlearning_objective
 
 
 class Watched(Sophia):

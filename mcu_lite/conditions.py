@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from mcu_lite.design import Condition, Endpoint
 from mcu_lite.methods import METHODS
-from mcu_lite.study import Condition, Endpoint
 
 COMPARED = tuple(
     name for name, m in METHODS.items() if m.begins == "original" and name != "npo_forget"

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mcu_lite.methods import METHODS
+from mcu_lite.objectives import Objective, retain_objective, unlearning_objective
 from mcu_lite.stacks import Architecture, Stack, generators
 from mcu_lite.tasks import Task, known
 from mcu_lite.training import descend
-from mcu_lite.unlearning import Objective, retain_objective, unlearning_objective
 
 
 def bezier_weights(t: Tensor, points: int) -> Tensor:

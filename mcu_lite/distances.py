@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from mcu_lite.design import Condition, Endpoint, Setting
 from mcu_lite.methods import METHODS
 from mcu_lite.stacks import Stack
-from mcu_lite.study import Condition, Endpoint, Setting, endpoints
+from mcu_lite.study import endpoints
 from mcu_lite.tasks import known
 
 

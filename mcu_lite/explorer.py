@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mcu_lite.curves import Path
+from mcu_lite.evaluation import evaluate
 from mcu_lite.landscapes import Plane
-from mcu_lite.metrics import evaluate
 from mcu_lite.per_example import follow
 from mcu_lite.plots import PAGE, plot_along_t
 from mcu_lite.portraits import some_of_each, strip

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcu_lite.metrics import evaluate
+from mcu_lite.evaluation import evaluate
 from mcu_lite.stacks import Stack
 from mcu_lite.tasks import Task
 from mcu_lite.trajectories import as_path

@@ -10,8 +10,8 @@ import pandas as pd
 from mcu_lite.answers import answers
 from mcu_lite.conditions import ORACLES, grid
 from mcu_lite.curves import Path
+from mcu_lite.design import Condition, Setting
 from mcu_lite.metrics import Source
-from mcu_lite.study import Condition, Setting
 from mcu_lite.tasks import Task
 
 SPOKEN = ("gradient_ascent", "graddiff", "npo", "simnpo", "scrub")

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mcu_lite.curves import Path, connect
+from mcu_lite.evaluation import evaluate
 from mcu_lite.methods import METHODS
-from mcu_lite.metrics import evaluate
 from mcu_lite.per_example import follow
 from mcu_lite.plots import label_of, plot_along_t, summary
 from mcu_lite.portraits import some_of_each, strip

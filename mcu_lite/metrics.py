@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
-import pandas as pd
-import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from mcu_lite.curves import Path
-from mcu_lite.stacks import Architecture, Stack, initial_rows
+from mcu_lite.stacks import Architecture
 from mcu_lite.tasks import SPLITS, Task, known
-from mcu_lite.texts import IGNORED
-from mcu_lite.unlearning import INCOMPETENT_SEED
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,139 +267,3 @@ def js(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
     middle = 0.5 * (p + q)
     mixed = -(middle * np.log(np.maximum(middle, np.finfo(middle.dtype).tiny))).sum(-1)
     return mixed + 0.5 * ((p * log_p).sum(-1) + (q * log_q).sum(-1))
-
-
-def evaluate(
-    models: Path | Stack,
-    task: Task,
-    ts: int | Sequence[float] = 41,
-    *,
-    metrics: Iterable[str] | None = None,
-    oracle: Stack | None = None,
-) -> pd.DataFrame:
-    """Measure a curve at T values of t, or a stack of models, on every split.
-
-    Parameters
-    ----------
-    models : Path or Stack
-    task : Task
-    ts : int or sequence of float in [0, 1]
-        Evenly spaced points, or the points themselves. A stack has no t: its rows carry NaN.
-    metrics : iterable of str, optional
-        Names in ``METRICS``. By default all that are quick and can be computed.
-    oracle : Stack, optional
-        Retrained models, for the distances to the oracle.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Tidy: t, seed, split, metric, value. NaN for seeds that diverged.
-
-    Examples
-    --------
-    >>> table = evaluate(path, task, ts=3, metrics=["loss"])
-    >>> table.t.unique().tolist()
-    [0.0, 0.5, 1.0]
-    >>> evaluate(theta, task, metrics=["accuracy"]).split.unique().tolist()
-    ['retain', 'forget', 'test']
-    """
-    chosen = _choose(metrics, task, oracle)
-    if isinstance(models, Path):
-        ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
-        rows = models.rows(ts)
-    else:
-        ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
-    if rows.shape[1] != len(task):
-        raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
-    architecture = models.architecture.evaluating()
-    side = {} if oracle is None else {"oracle": oracle.rows}
-    if any(m.needs_incompetent for m in chosen):
-        side["incompetent"] = _incompetent(models.architecture, task.seeds).to(rows)
-    cells = [(m, split) for m in chosen for split in m.splits]
-    values = np.full((len(task), len(cells), len(ts)), np.nan)
-    for b in np.flatnonzero(~models.diverged.cpu().numpy()):
-        own = {"models": rows[:, b]} | {k: r[b : b + 1] for k, r in side.items()}
-        outputs = _outputs(Source(architecture, own, task, b))
-        values[b] = [_read(m, outputs, split) for m, split in cells]
-    names = {"split": [split for _, split in cells], "metric": [m.name for m, _ in cells]}
-    return pd.DataFrame(
-        {
-            "t": np.tile(ts, len(task) * len(cells)),
-            "seed": np.repeat(task.seeds, len(cells) * len(ts)),
-            **{k: np.tile(np.repeat(v, len(ts)), len(task)) for k, v in names.items()},
-            "value": values.ravel(),
-        }
-    )
-
-
-@lru_cache(maxsize=1)
-def _incompetent(architecture: Architecture, seeds: tuple[int, ...]) -> Tensor:
-    """Freshly initialised rows (B, P); the curves of a stack, measured in turn, share them."""
-    return initial_rows(architecture.fresh, INCOMPETENT_SEED, seeds)
-
-
-def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
-    """One number for each model, or a `ValueError` that names the metric."""
-    values, wanted = np.asarray(m.function(outputs, split)), outputs.logits[split].shape[:1]
-    if values.shape != wanted:
-        raise ValueError(
-            f"metric {m.name!r} must return one number a model, shape {wanted}, got {values.shape}"
-        )
-    return values
-
-
-def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> list[Metric]:
-    if metrics is None:
-        quick = [m for m in METRICS.values() if not m.slow and (task.texts or not m.needs_texts)]
-        return [m for m in quick if oracle or not m.needs_oracle]
-    chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
-    for m in chosen:
-        if m.needs_texts and task.texts is None:
-            raise ValueError(f"metric {m.name!r} is one of texts, but task is {task.name!r}")
-        if m.needs_oracle and oracle is None:
-            raise ValueError(f"metric {m.name!r} needs oracle=, a stack of retrained models")
-    return chosen
-
-
-def _outputs(source: Source) -> Outputs:
-    """Logits of all models on every split, in one pass, as views of one array."""
-    task, b = source.task, source.b
-    index = torch.cat([getattr(task, s)[b] for s in SPLITS])
-    observed, truth = task.labels[b, index], task.truth[index]
-    given, starts = observed != IGNORED, None
-    ends = np.cumsum([getattr(task, s).shape[1] for s in SPLITS])
-    if observed.ndim > 1:
-        lengths = given.sum(1).cpu().numpy()
-        first = np.concatenate([[0], np.cumsum(lengths)])
-        starts = {s: part - part[0] for s, part in _parts(first[:-1], ends).items()}
-        ends = first[ends]
-    labels = _parts(observed[given].cpu().numpy(), ends)
-    labels |= {"nonmember": labels["test"], "test": truth[given].cpu().numpy()[ends[1] :]}
-    logits = {
-        who: _parts(_labelled(source, rows, index, given).cpu().numpy(), ends)
-        for who, rows in source.rows.items()
-    }
-    side = {
-        who: {s: v[0] for s, v in own.items()} for who, own in logits.items() if who != "models"
-    }
-    return Outputs(logits["models"], labels, **side, starts=starts, source=source)
-
-
-@torch.no_grad()
-def _labelled(source: Source, rows: Tensor, index: Tensor, given: Tensor) -> Tensor:
-    """Logits of M models at the examples, or tokens of them, that have a label, (M, k, classes)."""
-    task, architecture = source.task, source.architecture
-    inputs, retain = task.inputs[index], task.inputs[task.retain[source.b]]
-    # Batch norm sees retain examples alone: nothing about the forget set may enter.
-    own = architecture.statistics(rows, retain, shared=True)
-    if given.ndim == 1:
-        return architecture.logits(rows, inputs, shared=True, statistics=own)
-    # Of a text most tokens have no label: model by model, so that those are dropped at once.
-    each = (architecture.logits(row[None], inputs, shared=True)[0, given] for row in rows)
-    return torch.stack(list(each))
-
-
-def _parts(values: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
-    """Cut an array along its examples (axis 0, or 1 of many models) into the splits."""
-    axis = 1 if values.ndim == 3 else 0
-    return dict(zip(SPLITS, np.split(values, ends[:-1], axis)))

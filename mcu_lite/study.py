@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import cache as remember
 from functools import partial
 from itertools import groupby
@@ -19,171 +19,25 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from mcu_lite.cache import cache_folder, load, meaning, save
-from mcu_lite.curves import CURVES, connect
-from mcu_lite.methods import METHODS, RECIPE
-from mcu_lite.metrics import METRICS, evaluate
+from mcu_lite.curves import connect
+from mcu_lite.design import Condition, Endpoint, Setting
+from mcu_lite.evaluation import evaluate
+from mcu_lite.methods import METHODS
+from mcu_lite.metrics import METRICS
 from mcu_lite.models import MODELS
 from mcu_lite.stacks import Stack, architecture_of
 from mcu_lite.tasks import TASKS, Task, known, load_task
 from mcu_lite.training import train, watched
 from mcu_lite.unlearning import unlearn
 
-ROWS_AT_ONCE = 40
+ROWS_AT_ONCE = 20
 """Models that one fit holds: several conditions with one objective share a stack."""
 ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
 COMPUTING = ("tasks", "models", "architectures", "stacks", "optimizers", "training", "methods")
-COMPUTING += ("curriculum", "unlearning", "curves", "metrics", "study", "texts", "authors")
-COMPUTING += ("answers", "splitting", "photographs")
+COMPUTING += ("curriculum", "objectives", "unlearning", "curves", "metrics", "evaluation")
+COMPUTING += ("design", "study", "texts", "authors", "answers", "splitting", "photographs")
 """Modules on which results depend: if their code changes, everything is computed anew."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all conditions of a study share.
-
-    Parameters
-    ----------
-    seeds : int or sequence of int
-        Splits of the task, see `mcu_lite.load_task`.
-    ts : int
-        Evenly spaced points at which a curve is measured.
-    epochs : int
-        Of training from scratch.
-    steps : int
-        Of fitting a curve.
-    task, model : str
-        Names in ``TASKS`` and ``MODELS``.
-    options : dict
-        Of the task.
-    metrics : sequence of str, optional
-        What is measured; by default as `mcu_lite.evaluate` does.
-    device : str
-        Where everything is computed, such as "cuda". Results are kept on the CPU.
-    """
-
-    seeds: int | Sequence[int] = 5
-    ts: int = 41
-    epochs: int = 100
-    steps: int = 150
-    task: str = "digits"
-    model: str = "mlp"
-    options: dict = field(default_factory=dict)
-    metrics: Sequence[str] | None = None
-    device: str = "cpu"
-
-
-PROFILES = {
-    "ci": Setting(seeds=2, ts=11, epochs=40, steps=40),
-    "book": Setting(seeds=5, ts=21, steps=100),
-    "full": Setting(seeds=20, ts=41),
-}
-"""How much a run of the book computes; its chapters get the name only."""
-
-
-def load_profile(name: str, **changes) -> Setting:
-    """Return a profile of ``PROFILES`` by name, with some fields changed.
-
-    Examples
-    --------
-    >>> load_profile("book", ts=41).ts
-    41
-    """
-    return replace(PROFILES[known("profile", name, PROFILES)], **changes)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """How one end of a path came about.
-
-    Parameters
-    ----------
-    method : str
-        A name in ``METHODS``, or "original" for θo itself.
-    seed : int
-        Of the order of the data (and of the initialisation, where the method retrains).
-    curriculum : float
-        λ of SuperLoss, relative to the scale of the losses; 0 for none.
-    order : {1, 2}
-        First-order (AdamW) or second-order (Sophia).
-    lr, steps, forget_weight : optional
-        In place of the method's own recipe.
-
-    Examples
-    --------
-    >>> print(Endpoint("npo", seed=1, curriculum=1.0, order=2))
-    npo seed=1 curriculum=1 order=2
-    """
-
-    method: str = "npo"
-    seed: int = 0
-    curriculum: float = 0.0
-    order: int = 1
-    lr: float | None = None
-    steps: int | None = None
-    forget_weight: float | None = None
-
-    def __post_init__(self) -> None:
-        known("method", self.method, ["original", *METHODS])
-
-    def __str__(self) -> str:
-        usual = {"method": self.method, "curriculum": 0.0, "order": 1}
-        own = {k: v for k, v in asdict(self).items() if v not in (None, usual.get(k))}
-        return " ".join([self.method, *(f"{k}={v:g}" for k, v in own.items())])
-
-    @property
-    def recipe(self) -> dict:
-        """What `mcu_lite.unlearn` needs to know beside the method's name."""
-        own = {k: getattr(self, k) for k in RECIPE}
-        switches = {"curriculum": self.curriculum, "order": self.order, "seed": self.seed}
-        return switches | {k: v for k, v in own.items() if v is not None}
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Two endpoints and the curve between them.
-
-    Parameters
-    ----------
-    name : str
-        As in the paper: Rand, Met, CL, ...
-    a, b : Endpoint
-    curve : {"bezier", "linear", "chain"}
-    objective : str, optional
-        What the curve is fitted on. By default the unlearning objective of `a`, else of
-        `b`; the retain loss if neither has a forget term.
-
-    Examples
-    --------
-    >>> Condition("Met", Endpoint("npo"), Endpoint("finetune")).objective
-    'npo'
-    """
-
-    name: str
-    a: Endpoint
-    b: Endpoint
-    curve: str = "bezier"
-    objective: str | None = None
-
-    def __post_init__(self) -> None:
-        known("curve", self.curve, CURVES)
-        if self.objective is None:
-            fitted = [e.method for e in (self.a, self.b) if _unlearns(e)]
-            object.__setattr__(self, "objective", (fitted or ["retain"])[0])
-        if self.curve == "linear":
-            object.__setattr__(self, "objective", "")
-        else:
-            known("objective", self.objective, ["retain", *METHODS])
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """What tells this condition from others in a table."""
-        own = {"condition": self.name, "a": str(self.a), "b": str(self.b)}
-        return own | {"curve": self.curve, "objective": self.objective}
-
-
-def _unlearns(end: Endpoint) -> bool:
-    return end.method in METHODS and METHODS[end.method].begins == "original"
 
 
 def run(

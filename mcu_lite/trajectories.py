@@ -14,10 +14,10 @@ from torch import Tensor
 from mcu_lite.curves import Path
 from mcu_lite.methods import METHODS, RECIPE
 from mcu_lite.metrics import METRICS, Outputs
+from mcu_lite.objectives import check_rows, salient, unlearning_objective
 from mcu_lite.stacks import Stack, generators
 from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.training import RowLoss, descend
-from mcu_lite.unlearning import check_rows, salient, unlearning_objective
 
 
 def trajectory(

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import mcu_lite as mcu
 from mcu_lite import memory
 from mcu_lite.answers import truth_ratios
-from mcu_lite.metrics import Source, _labelled
+from mcu_lite.evaluation import _labelled
+from mcu_lite.metrics import Source
 from mcu_lite.relearning import average_predictions
 from mcu_lite.texts import generate
 from mcu_lite.trajectories import logit_line

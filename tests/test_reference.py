@@ -96,7 +96,7 @@ def f(x): return [tr.progress(y) for y in x]
 get("digits"); m.METHODS["npo"]; other.train(); mcu_lite.relearning.area(table)
 """
     assert named_in(code) == {
-        "mcu_lite.metrics.evaluate",
+        "mcu_lite.evaluation.evaluate",
         "mcu_lite.trajectories.progress",
         "mcu_lite.tasks.load_task",
         "mcu_lite.relearning.area",

@@ -10,11 +10,11 @@ from torch import nn
 
 import mcu_lite as mcu
 from mcu_lite.methods import METHODS, Examples
+from mcu_lite.objectives import _known, oracle_objective
 from mcu_lite.optimizers import gauss_newton_bartlett
 from mcu_lite.tasks import Task, pick
 from mcu_lite.texts import IGNORED
 from mcu_lite.training import per_example
-from mcu_lite.unlearning import _known, oracle_objective
 
 WORDS, LENGTH = 6, 5
 
@@ -122,7 +122,7 @@ def test_wrong_labels_stand_where_labels_do(models, texts):
 
 @pytest.mark.parametrize("keep", [10**9, 0], ids=["kept", "anew"])
 def test_teachers_are_the_models_they_stand_for(monkeypatch, models, texts, keep):
-    monkeypatch.setattr("mcu_lite.unlearning.TEACHER_NUMBERS", keep)
+    monkeypatch.setattr("mcu_lite.objectives.TEACHER_NUMBERS", keep)
     fixed, place = _known(models, texts, "forget"), torch.tensor([[3, 0], [1, 5]])
     given = fixed["teacher"]("original", place)
     for b in range(2):

@@ -5,7 +5,7 @@ import torch
 
 import mcu_lite as mcu
 from mcu_lite.methods import METHODS, Examples
-from mcu_lite.unlearning import _known, _total, oracle_objective, salient
+from mcu_lite.objectives import _known, _total, oracle_objective, salient
 
 
 def nll(logits, label):

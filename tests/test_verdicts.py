@@ -4,8 +4,8 @@ import pytest
 
 from mcu_lite import evidence as ev
 from mcu_lite import verdicts
+from mcu_lite.design import Setting
 from mcu_lite.scorecard import CONTRADICTED, SUPPORTED, UNSEEN
-from mcu_lite.study import Setting
 
 METHODS = ["npo", "graddiff", "finetune", "scrub"]
 SEEDS = (0, 1, 2, 3)
