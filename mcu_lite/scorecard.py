@@ -83,10 +83,10 @@ def scorecard(findings: Iterable[Finding]) -> pd.DataFrame:
 
 def as_markdown(card: pd.DataFrame) -> str:
     """The scorecard as a Markdown table with links to the chapters."""
-    head = "|   | claim | effect (95 % interval) | supported above | verdict |\n|--|--|--|--|--|\n"
+    head = "|   | claim | verdict | effect (95 % interval) | supported above |\n|--|--|--|--|--|\n"
     rows = (
-        f"| {i} | {row.claim} {{doc}}`more <{row.chapter}>` | {row.effect:.2f} ({row.low:.2f} to "
-        f"{row.high:.2f}) | {row['supported above']:g} | **{row.verdict}** |"
+        f"| {i} | {row.claim} {{doc}}`more <{row.chapter}>` | **{row.verdict}** | {row.effect:.2f} "
+        f"({row.low:.2f} to {row.high:.2f}) | {row['supported above']:g} |"
         for i, (_, row) in enumerate(card.iterrows(), 1)
     )
     return head + "\n".join(rows)

@@ -80,9 +80,9 @@
       const shown = frames(state, JSON.parse(view.textContent).model_id, area);
       add(area, shown);
     }
-    // The atlas draws itself: show it at five positions of its own slider.
+    // The atlas and the single image draw themselves: show them at five positions of their slider.
     for (const atlas of document.querySelectorAll(".mcu-atlas")) {
-      const slider = atlas.querySelector("input");
+      const slider = atlas.querySelector("input[type=range]");
       const { value: before } = slider;
       const move = (to) => {
         slider.value = to;
@@ -95,7 +95,8 @@
       });
       move(before);
       const which = [...atlas.querySelectorAll("select")].map((menu) => menu.value).join(" — ");
-      add(atlas, [document.createTextNode(which), grid(shown)]);
+      const image = atlas.querySelector(".mcu-chosen img")?.cloneNode() ?? "";
+      add(atlas, [image, ` ${which}`, grid(shown)]);
     }
   });
 
