@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 INPUTS = ("mcu_lite/*.py", "mcu_lite/*.js", "constraints.txt", "scripts/build.py")
 WORKERS = min(os.cpu_count() or 1, 4)
+KEYS = ["a", "b", "curve", "objective", "seed"]
 
 
 def main() -> None:
@@ -42,20 +43,20 @@ def main() -> None:
 def measure_studies(profile: str) -> None:
     """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
-    from mcu_lite.evidence import on_photographs, pictured
-    from mcu_lite.language import conditions, spoken
+    from mcu_lite.evidence import on_photographs, pictured, retain_only
+    from mcu_lite.language import SPOKEN, conditions, spoken
 
     setting = mcu.load_profile(profile)
     studies = {
-        "grid": (mcu.grid(), setting),
-        "texts": (conditions(), spoken(setting)),
-        "photographs": (on_photographs(), pictured(setting)),
+        "grid": (mcu.grid() + retain_only(), setting),
+        "texts": (conditions() + retain_only(SPOKEN), spoken(setting)),
+        "photographs": (on_photographs() + retain_only(["npo"]), pictured(setting)),
     }
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
         for name, study in studies.items():
             began = time.perf_counter()
-            curves = mcu.run(*study, executor=pool).groupby(["a", "b", "curve", "seed"]).ngroups
-            print(f"{name}: {curves} curves, {time.perf_counter() - began:.1f} s", flush=True)
+            curves = mcu.run(*study, executor=pool)[KEYS].drop_duplicates()
+            print(f"{name}: {len(curves)} curves, {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def stage(source: Path) -> None:
