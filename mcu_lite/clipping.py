@@ -8,9 +8,10 @@ from torch import Tensor
 
 from mcu_lite.methods import METHODS
 from mcu_lite.objectives import unlearning_objective
-from mcu_lite.optimizers import CURVATURE_EVERY, Sophia, gauss_newton_bartlett
+from mcu_lite.optimizers import Sophia, sophia
 from mcu_lite.stacks import Stack
 from mcu_lite.tasks import Task, known
+from mcu_lite.unlearning import curvature_of
 
 
 class Watched(Sophia):
@@ -63,18 +64,13 @@ def clipped_share(
         raise ValueError(f"method must change all weights of θo, {method!r} does not")
     lr = recipe.lr if lr is None else lr
     objective = unlearning_objective(recipe, theta, task)
-    loss, logits = objective.start(seed, recipe.steps), objective.logits(seed + 1_000)
-    sampled = torch.Generator().manual_seed(seed)
-    rows = theta.rows.clone().requires_grad_()
-    optimizer = Watched([rows], lr=lr)
+    loss, rows = objective.start(seed, recipe.steps), theta.rows.clone().requires_grad_()
+    optimizer = Watched([rows])
+    update = sophia(optimizer, curvature_of(objective, seed))
     for step in range(recipe.steps):
         (gradient,) = torch.autograd.grad(loss(rows).sum(), rows)
-        rows.grad = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
-        if step % CURVATURE_EVERY == 0:
-            batch, labels = logits(rows)
-            optimizer.observe([gauss_newton_bartlett(batch, rows, sampled, labels)])
-        optimizer.param_groups[0]["lr"] = lr * (1 - step / recipe.steps)
-        optimizer.step()
+        clipped = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
+        update(clipped, lr * (1 - step / recipe.steps))
     share = torch.stack(optimizer.clipped).flatten().tolist()
     pairs = [(step, seed) for step in range(recipe.steps) for seed in task.seeds]
     return pd.DataFrame(pairs, columns=["step", "seed"]).assign(share=share), rows.detach()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from mcu_lite.curves import Path
 from mcu_lite.metrics import METRICS, Metric, Outputs, Source
-from mcu_lite.objectives import INCOMPETENT_SEED
-from mcu_lite.stacks import Architecture, Stack, initial_rows
+from mcu_lite.objectives import incompetent_rows
+from mcu_lite.stacks import Stack
 from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.texts import IGNORED
 
@@ -63,7 +62,7 @@ def evaluate(
     architecture = models.architecture.evaluating()
     side = {} if oracle is None else {"oracle": oracle.rows}
     if any(m.needs_incompetent for m in chosen):
-        side["incompetent"] = _incompetent(models.architecture, task.seeds).to(rows)
+        side["incompetent"] = incompetent_rows(models.architecture, task.seeds).to(rows)
     cells = [(m, split) for m in chosen for split in m.splits]
     values = np.full((len(task), len(cells), len(ts)), np.nan)
     for b in np.flatnonzero(~models.diverged.cpu().numpy()):
@@ -79,12 +78,6 @@ def evaluate(
             "value": values.ravel(),
         }
     )
-
-
-@lru_cache(maxsize=1)
-def _incompetent(architecture: Architecture, seeds: tuple[int, ...]) -> Tensor:
-    """Freshly initialised rows (B, P); the curves of a stack, measured in turn, share them."""
-    return initial_rows(architecture.fresh, INCOMPETENT_SEED, seeds)
 
 
 def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -109,7 +109,7 @@ class Metric:
 
 METRICS: dict[str, Metric] = {}
 BETTER = ("higher", "lower", "oracle")
-OPTIONS = ("needs_oracle", "needs_texts", "needs_incompetent", "slow")
+OPTIONS = [field.name for field in fields(Metric) if field.default is False]
 Reading = Callable[[Outputs, str], np.ndarray]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache
 from itertools import count
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 
 from mcu_lite.curriculum import Curriculum
 from mcu_lite.methods import METHODS, Examples, Method
-from mcu_lite.stacks import Stack, generators, initial_rows
+from mcu_lite.stacks import Architecture, Stack, generators, initial_rows
 from mcu_lite.tasks import Task, known, pick
 from mcu_lite.texts import IGNORED
 from mcu_lite.training import RowLoss, batches, per_example, token_mean
@@ -125,6 +125,12 @@ def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor | Callable]
     }
 
 
+@lru_cache(maxsize=1)
+def incompetent_rows(architecture: Architecture, seeds: tuple[int, ...]) -> Tensor:
+    """Freshly initialised rows (B, P); the curves of a stack, measured in turn, share them."""
+    return initial_rows(architecture.fresh, INCOMPETENT_SEED, seeds)
+
+
 def _teachers(
     theta: Stack, task: Task, inputs: Tensor, numbers: int
 ) -> Callable[[str, Tensor], Tensor]:
@@ -133,8 +139,10 @@ def _teachers(
 
     @cache
     def model(name: str) -> tuple[Tensor, dict]:
-        fresh = partial(initial_rows, theta.architecture.fresh, INCOMPETENT_SEED, task.seeds)
-        rows = theta.rows if name == "original" else fresh().to(theta.rows)
+        if name == "original":
+            rows = theta.rows
+        else:
+            rows = incompetent_rows(theta.architecture, task.seeds).to(theta.rows)
         return rows, architecture.statistics(rows, retain)
 
     @torch.no_grad()

@@ -33,9 +33,9 @@ def adamw(rows: Tensor, weight_decay: float) -> Update:
     return update
 
 
-def sophia(rows: Tensor, weight_decay: float, curvature: Callable[[Tensor], Tensor]) -> Update:
-    """Descend by `Sophia`, with a new estimate of the Hessian's diagonal every five steps."""
-    optimizer, steps = Sophia([rows], weight_decay=weight_decay), count()
+def sophia(optimizer: Sophia, curvature: Callable[[Tensor], Tensor]) -> Update:
+    """Descend by `Sophia` on one tensor, the Hessian's diagonal estimated every five steps."""
+    (rows,), steps = optimizer.param_groups[0]["params"], count()
 
     def update(gradient: Tensor, lr: float) -> None:
         if next(steps) % CURVATURE_EVERY == 0:

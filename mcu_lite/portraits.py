@@ -9,10 +9,9 @@ from html import escape
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from mcu_lite.per_example import Followed
-from mcu_lite.tasks import Task
+from mcu_lite.tasks import Task, scanned
 
 STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:6px"
 FACE = "image-rendering:pixelated;border:1px solid #888;margin:0;padding:0"
@@ -29,7 +28,7 @@ def pixels(task: Task, index: Sequence[int]) -> np.ndarray:
     """
     index = np.asarray(index)
     if task.name == "digits":
-        ink = load_digits().images[index] / 16
+        ink = scanned()[0][index].reshape(-1, 8, 8) / 16
     elif task.inputs.ndim == 4:
         ink = task.inputs[index].mean(1).numpy()
         ink = ink.max((1, 2), keepdims=True) - ink

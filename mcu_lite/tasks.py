@@ -216,7 +216,7 @@ def digits(
         raise ValueError(f"train must be a multiple of 10 between 10 and 1500, got {train}")
     if forget_class is None and round(forget * train) == 0:
         raise ValueError(f"forget={forget} of {train} images is an empty forget set")
-    pixels, truth = _scanned()
+    pixels, truth = scanned()
     inputs = (pixels - pixels.mean(0)) / np.maximum(pixels.std(0), 1e-6)
     draws = [_draw(truth, s, forget, forget_class, noise, train) for s in seeds]
     labels, retain, gone, test = (torch.from_numpy(np.stack(part)) for part in zip(*draws))
@@ -235,7 +235,7 @@ def digits(
 
 
 @cache
-def _scanned() -> tuple[np.ndarray, np.ndarray]:
+def scanned() -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 64) and classes (N,); a study loads its task once for each of many jobs."""
     return load_digits(return_X_y=True)
 

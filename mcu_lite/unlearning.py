@@ -93,7 +93,7 @@ def _descend_from(
         objective.start(seed, recipe.steps),
         steps=recipe.steps,
         lr=recipe.lr,
-        curvature=_curvature(objective, seed) if order == 2 else None,
+        curvature=curvature_of(objective, seed) if order == 2 else None,
         seed=seed,
         label=f"unlearning by {recipe.name}",
     )
@@ -104,7 +104,7 @@ def _descend_from(
     return Stack(theta.architecture, rows, diverged=diverged, spread=spread)
 
 
-def _curvature(objective: Objective, seed: int) -> Callable[[Tensor], Tensor]:
+def curvature_of(objective: Objective, seed: int) -> Callable[[Tensor], Tensor]:
     """Estimate of the Hessian's diagonal on batches and sampled labels of its own."""
     logits = objective.logits(seed + 1_000)
     sampled = torch.Generator().manual_seed(seed)

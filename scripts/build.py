@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 INPUTS = ("mcu_lite/*.py", "mcu_lite/*.js", "constraints.txt", "scripts/build.py")
 WORKERS = min(os.cpu_count() or 1, 4)
+sys.path.insert(0, str(BOOK / "extensions"))
+from used_in import pages  # noqa: E402
+
 KEYS = ["a", "b", "curve", "objective", "seed"]
 
 
@@ -79,9 +82,8 @@ def stage(source: Path) -> None:
 
 def chapters() -> list[Path]:
     """Pages that hold code, in the order of the contents."""
-    order = (ROOT / "_toc.yml").read_text()
-    pages = sorted(BOOK.glob("*.md"), key=lambda page: order.find(f"book/{page.stem}\n"))
-    return [page for page in pages if "```{code-cell}" in page.read_text()]
+    every = (ROOT / f"{page}.md" for page in pages(ROOT))
+    return [page for page in every if "```{code-cell}" in page.read_text()]
 
 
 def execute_all(folder: Path, profile: str) -> None:
