@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+import jupytext
+import kernels
+import nbformat
+import papermill
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-INPUTS = ("mcu_lite/*.py", "mcu_lite/*.js", "constraints.txt", "scripts/build.py")
+INPUTS = (
+    "mcu_lite/*.py",
+    "mcu_lite/*.js",
+    "constraints.txt",
+    "scripts/build.py",
+    "scripts/kernels.py",
+)
 WORKERS = min(os.cpu_count() or 1, 4)
 sys.path.insert(0, str(BOOK / "extensions"))
 from used_in import pages  # noqa: E402
@@ -34,6 +44,9 @@ def main() -> None:
     out = ROOT / "_build" / profile
     source = out / "source"
     stage(source)
+    # Two processes of small models beat one with two threads.
+    os.environ["OMP_NUM_THREADS"] = str((os.cpu_count() or 1) // WORKERS)
+    kernels.prepare()
     measure_studies(profile)
     execute_all(source / "book", profile)
     executed = time.perf_counter() - began
@@ -55,7 +68,7 @@ def measure_studies(profile: str) -> None:
         "texts": (conditions() + retain_only(SPOKEN), spoken(setting)),
         "photographs": (on_photographs() + retain_only(["npo"]), pictured(setting)),
     }
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(WORKERS, mp_context=kernels.server) as pool:
         for name, study in studies.items():
             began = time.perf_counter()
             curves = mcu.run(*study, executor=pool)[KEYS].drop_duplicates()
@@ -97,24 +110,17 @@ def execute_all(folder: Path, profile: str) -> None:
             todo[chapter] = (target, key)
     if len(todo) < len(chapters()):
         print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
-    # One thread a chapter: two processes of small models beat one with two threads.
-    os.environ["OMP_NUM_THREADS"] = str((os.cpu_count() or 1) // WORKERS)
-    # A new process for each chapter can tell how much memory its kernel took, and no other. They
-    # are forked from one that has imported what each needs, and nothing larger.
-    server = get_context("forkserver")
-    server.set_forkserver_preload(["jupytext", "papermill"])
-    with ProcessPoolExecutor(WORKERS, mp_context=server, max_tasks_per_child=1) as pool:
+    with contextlib.chdir(BOOK), ThreadPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(execute, chapter, *todo[chapter], profile) for chapter in todo]
-        for done, job in enumerate(as_completed(jobs), 1):
-            print(f"[{done}/{len(jobs)}] {job.result()}", flush=True)
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                print(f"[{done}/{len(jobs)}] {job.result()}", flush=True)
+        finally:  # after an error, what has not begun is not begun
+            pool.shutdown(cancel_futures=True)
 
 
 def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
     """Execute one chapter; return its name with the seconds and the memory that it took."""
-    import jupytext
-    import nbformat
-    import papermill
-
     began = time.perf_counter()
     raw, done = target.with_suffix(".raw.ipynb"), target.with_suffix(".done.ipynb")
     nbformat.write(jupytext.read(chapter), raw)
@@ -124,10 +130,10 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
         {"profile": profile},
         kernel_name="python3",
         progress_bar=False,
-        cwd=BOOK,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
         # Nothing is left to tidy up, and a kernel that is asked to stop takes a second for it.
         shutdown_kernel="immediate",
+        kernel_manager_class=kernels.MANAGER,
     )
     notebook = nbformat.read(done, as_version=4)
     for cell in notebook.cells:
@@ -139,8 +145,7 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
     nbformat.write(notebook, done)
     done.replace(target)
     raw.unlink()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return f"{chapter.stem}: {time.perf_counter() - began:.1f} s, {peak:.0f} MB at most"
+    return f"{chapter.stem}: {time.perf_counter() - began:.1f} s{kernels.peak_memory()}"
 
 
 def fingerprint(chapter: Path, profile: str) -> str:
