@@ -45,10 +45,10 @@ def load(
     """
     path = folder / name
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            digest, body = file.read(32), file.read()
     except FileNotFoundError:
         return None
-    digest, body = content[:32], content[32:]
     try:
         if hashlib.sha256(body).digest() != digest:
             raise ValueError(f"{path} has another digest than it was written with")

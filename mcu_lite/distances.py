@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
 
 from mcu_lite.design import Condition, Endpoint, Setting
 from mcu_lite.methods import METHODS
@@ -27,7 +28,7 @@ def distance(a: Stack, b: Stack) -> np.ndarray:
             f"a and b must hold models of one shape, got {tuple(a.rows.shape)} and "
             f"{tuple(b.rows.shape)}"
         )
-    apart = (a.rows.double() - b.rows.double()).norm(dim=1).cpu().numpy()
+    apart = torch.linalg.vector_norm(a.rows - b.rows, dim=1, dtype=torch.float64).cpu().numpy()
     return np.where((a.diverged | b.diverged).cpu().numpy(), np.nan, apart)
 
 

@@ -74,9 +74,10 @@ def gather(setting: Setting) -> Evidence:
 
 
 def pictured(setting: Setting) -> Setting:
-    """Return the setting of a study on pieces of photographs, in half the epochs."""
-    epochs = setting.epochs // 2
-    return replace(setting, task="patches", model="resnet_small", epochs=epochs)
+    """Return the setting of a study on pieces of photographs, of half the size."""
+    half = {"epochs": setting.epochs // 2, "steps": setting.steps // 2}
+    half["ts"] = 2 * round(setting.ts / 4) + 1
+    return replace(setting, task="patches", model="resnet_small", **half)
 
 
 def on_photographs() -> list[Condition]:

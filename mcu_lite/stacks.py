@@ -100,7 +100,9 @@ class Stack:
         return self.architecture.module_at(self.rows[i], inputs)
 
     def to(self, device: str | torch.device) -> Stack:
-        """Return the same models on a device."""
+        """Return the same models on a device, themselves if they are there."""
+        if self.rows.device == torch.device(device):
+            return self
         parts = ("architecture", "rows", "initial", "origin", "diverged", "spread")
         own = {f: getattr(self, f) for f in parts}
         return replace(self, **{f: v if v is None else v.to(device) for f, v in own.items()})

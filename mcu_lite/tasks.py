@@ -167,7 +167,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     --------
     >>> load_task("digits", forget=0.1, seeds=2)
     digits: 10 classes, 2 seeds, forgets a random 10%
-    540 retain + 60 forget + 1197 test examples, 20% of the training labels noisy
+    540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
     build = TASKS[known("task", name, TASKS)]
     return build(seeds_of(seeds), **options)
@@ -180,6 +180,7 @@ def digits(
     forget_class: int | None = None,
     noise: float | None = None,
     train: int = 600,
+    test: int = 600,
 ) -> Task:
     """Scikit-learn's 1,797 handwritten digits, 8x8 pixels, z-scored.
 
@@ -199,6 +200,9 @@ def digits(
         Fraction of labels replaced by another class. By default 0.2, and 0 for a whole class.
     train : int
         Size of the training set, the same number from each class.
+    test : int
+        Images to test on, drawn from the others; fewer if fewer are left. More of them would
+        cost time and tell little: membership is as uncertain as the forget set is small.
 
     Raises
     ------
@@ -214,11 +218,13 @@ def digits(
         raise ValueError(f"forget_class must be one of 0..9, got {forget_class}")
     if not 10 <= train <= 1500 or train % 10:
         raise ValueError(f"train must be a multiple of 10 between 10 and 1500, got {train}")
+    if test < 1:
+        raise ValueError(f"test must be at least 1 image, got {test}")
     if forget_class is None and round(forget * train) == 0:
         raise ValueError(f"forget={forget} of {train} images is an empty forget set")
     pixels, truth = scanned()
     inputs = (pixels - pixels.mean(0)) / np.maximum(pixels.std(0), 1e-6)
-    draws = [_draw(truth, s, forget, forget_class, noise, train) for s in seeds]
+    draws = [_draw(truth, s, forget, forget_class, noise, train, test) for s in seeds]
     labels, retain, gone, test = (torch.from_numpy(np.stack(part)) for part in zip(*draws))
     return Task(
         name="digits",
@@ -241,25 +247,32 @@ def scanned() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw(
-    truth: np.ndarray, seed: int, forget: float, forget_class: int | None, noise: float, train: int
+    truth: np.ndarray,
+    seed: int,
+    forget: float,
+    forget_class: int | None,
+    noise: float,
+    train: int,
+    test: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """One seed's labels (N,) and its retain, forget and test indices."""
     rng = np.random.default_rng([seed, 0xD161])
     order = rng.permutation(len(truth))
     of_class = [order[truth[order] == c] for c in range(10)]
     chosen = rng.permutation(np.concatenate([members[: train // 10] for members in of_class]))
-    test = np.setdiff1d(np.arange(len(truth)), chosen)
+    others = rng.permutation(np.setdiff1d(np.arange(len(truth)), chosen))
+    asked = np.sort(others[:test])
 
     # Noise covers the test images too: membership inference compares like with like.
     wrong = np.zeros(len(truth), dtype=bool)
-    for part in (chosen, test):
+    for part in (chosen, asked):
         wrong[rng.choice(part, round(noise * len(part)), replace=False)] = True
     labels = np.where(wrong, (truth + rng.integers(1, 10, len(truth))) % 10, truth)
 
     gone = np.arange(train) < round(forget * train)
     if forget_class is not None:
         gone = truth[chosen] == forget_class
-    return labels, chosen[~gone], chosen[gone], test
+    return labels, chosen[~gone], chosen[gone], asked
 
 
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:

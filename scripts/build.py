@@ -11,7 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from pathlib import Path
 
 import jupytext
@@ -64,15 +71,32 @@ def measure_studies(profile: str) -> None:
 
     setting = mcu.load_profile(profile)
     studies = {
-        "grid": (mcu.grid() + retain_only(), setting),
-        "texts": (conditions() + retain_only(SPOKEN), spoken(setting)),
         "photographs": (on_photographs() + retain_only(["npo"]), pictured(setting)),
+        "texts": (conditions() + retain_only(SPOKEN), spoken(setting)),
+        "grid": (mcu.grid() + retain_only(), setting),
     }
-    with ProcessPoolExecutor(WORKERS, mp_context=kernels.server) as pool:
-        for name, study in studies.items():
-            began = time.perf_counter()
-            curves = mcu.run(*study, executor=pool)[KEYS].drop_duplicates()
-            print(f"{name}: {len(curves)} curves, {time.perf_counter() - began:.1f} s", flush=True)
+    began = time.perf_counter()
+    # Side by side: where one has a single thing to do first, another one keeps the cores busy.
+    with (
+        ProcessPoolExecutor(WORKERS, mp_context=kernels.server) as workers,
+        ThreadPoolExecutor(len(studies)) as threads,
+    ):
+        jobs = {
+            threads.submit(mcu.run, *study, executor=workers): name
+            for name, study in studies.items()
+        }
+        for job, table in results(jobs, workers):
+            curves, seconds = table[KEYS].drop_duplicates(), time.perf_counter() - began
+            print(f"{jobs[job]}: {len(curves)} curves, after {seconds:.1f} s", flush=True)
+
+
+def results(jobs: Iterable[Future], pool: Executor) -> Iterator[tuple[Future, object]]:
+    """Yield each job with its result when it ends; after an error, `pool` begins nothing else."""
+    try:
+        for job in as_completed(jobs):
+            yield job, job.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def stage(source: Path) -> None:
@@ -112,11 +136,8 @@ def execute_all(folder: Path, profile: str) -> None:
         print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
     with contextlib.chdir(BOOK), ThreadPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(execute, chapter, *todo[chapter], profile) for chapter in todo]
-        try:
-            for done, job in enumerate(as_completed(jobs), 1):
-                print(f"[{done}/{len(jobs)}] {job.result()}", flush=True)
-        finally:  # after an error, what has not begun is not begun
-            pool.shutdown(cancel_futures=True)
+        for done, (_, report) in enumerate(results(jobs, pool), 1):
+            print(f"[{done}/{len(jobs)}] {report}", flush=True)
 
 
 def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
@@ -130,7 +151,7 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
         {"profile": profile},
         kernel_name="python3",
         progress_bar=False,
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         # Nothing is left to tidy up, and a kernel that is asked to stop takes a second for it.
         shutdown_kernel="immediate",
         kernel_manager_class=kernels.MANAGER,

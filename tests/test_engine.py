@@ -103,14 +103,21 @@ def test_the_task_is_what_it_says(task):
     assert task.forget.shape == (2, 60) and task.retain.shape == (2, 540)
     for b in range(2):
         parts = [set(getattr(task, s)[b].tolist()) for s in ("retain", "forget", "test")]
-        assert sum(map(len, parts)) == len(set.union(*parts)) == 1797
-        assert task.noisy[b, task.train[b]].sum() == 120
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 1200
+        assert task.noisy[b, task.train[b]].sum() == task.noisy[b, task.test[b]].sum() == 120
         counts = task.truth[task.train[b]].bincount()
         assert counts.tolist() == [60] * 10
     assert not torch.equal(task.forget[0], task.forget[1])
     whole = mcu.load_task("digits", seeds=1, forget_class=3)
     assert (whole.truth[whole.forget] == 3).all() and not (whole.truth[whole.retain] == 3).any()
     assert not whole.noisy.any()
+
+
+def test_no_more_digits_are_tested_than_are_left():
+    every = mcu.load_task("digits", seeds=2, test=1797)
+    assert every.test.shape == (2, 1797 - 600)
+    large = mcu.load_task("digits", seeds=1, train=1500)
+    assert large.test.shape == (1, 297) and large.noisy[0, large.test[0]].sum() == round(0.2 * 297)
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,6 +130,7 @@ def test_fractions_outside_are_refused(forget):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"test": 0}, "test must be at least 1 image"),
         ({"name": "letters"}, "'digits'"),
         ({"seeds": 0}, "seeds"),
         ({"noise": 1.0}, "noise"),

@@ -24,10 +24,10 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import kernels, papermill
 kernels.prepare()
-options = {"kernel_manager_class": kernels.MANAGER} if sys.argv[2] == "forked" else {}
-notebook = papermill.execute_notebook(
-    "in.ipynb", sys.argv[2] + ".ipynb", kernel_name="python3", shutdown_kernel="immediate", **options
-)
+options = {"kernel_name": "python3", "shutdown_kernel": "immediate", "progress_bar": False}
+if sys.argv[2] == "forked":
+    options["kernel_manager_class"] = kernels.MANAGER
+papermill.execute_notebook("in.ipynb", sys.argv[2] + ".ipynb", **options)
 print(kernels.peak_memory())
 """
 
