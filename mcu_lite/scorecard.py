@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -85,11 +86,19 @@ def as_markdown(card: pd.DataFrame) -> str:
     """The scorecard as a Markdown table with links to the chapters."""
     head = "|   | claim | verdict | effect (95 % interval) | supported above |\n|--|--|--|--|--|\n"
     rows = (
-        f"| {i} | {row.claim} {{doc}}`more <{row.chapter}>` | **{row.verdict}** | {row.effect:.2f} "
-        f"({row.low:.2f} to {row.high:.2f}) | {row['supported above']:g} |"
+        f"| {i} | {row.claim} {{doc}}`more <{row.chapter}>` | **{row.verdict}** "
+        f"| {_effect(row)} | {row['supported above']:g} |"
         for i, (_, row) in enumerate(card.iterrows(), 1)
     )
     return head + "\n".join(rows)
+
+
+def _effect(row: pd.Series) -> str:
+    """Effect and interval with the digits that a comparison with the threshold needs."""
+    threshold = abs(row["supported above"])
+    digits = max(2, 1 - math.floor(math.log10(threshold))) if threshold else 2
+    low, effect, high = (f"{row[name]:.{digits}f}" for name in ("low", "effect", "high"))
+    return f"{effect} ({low} to {high})"
 
 
 def tests_as_markdown(card: pd.DataFrame) -> str:

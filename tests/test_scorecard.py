@@ -33,3 +33,12 @@ def test_the_table_links_every_claim_to_its_chapter():
     assert card.effect.tolist() == [1.5, 0.05]
     with pytest.raises(ValueError, match="at least one Finding"):
         sc.scorecard([])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "shown"),
+    [(0.5, "0.01 (0.01 to 0.01)"), (0.02, "0.012 (0.012 to 0.012)"), (0.005, "0.0123 (")],
+)
+def test_an_effect_has_digits_to_compare_with_its_threshold(threshold, shown):
+    small = sc.Finding("claim", "test", "on", np.full(3, 0.0123), threshold, "page")
+    assert f"| {shown}" in sc.as_markdown(sc.scorecard([small]))
