@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mcu_lite.dense import is_chain, run_chain
 from mcu_lite.memory import how_many
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -56,6 +57,7 @@ class Architecture:
     names: tuple[str, ...] = field(init=False)
     shapes: tuple[torch.Size, ...] = field(init=False)
     norms: tuple[str, ...] = field(init=False)
+    chain: bool = field(init=False)
     bytes_kept: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +82,7 @@ class Architecture:
         object.__setattr__(self, "names", tuple(trainable))
         object.__setattr__(self, "shapes", tuple(trainable.values()))
         object.__setattr__(self, "norms", tuple(norms))
+        object.__setattr__(self, "chain", is_chain(module, self.names))
 
     @property
     def size(self) -> int:
@@ -233,6 +236,8 @@ class Architecture:
         return torch.cat([checkpoint(self._all, *part, use_reentrant=False) for part in parts])
 
     def _one(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
+        if self.chain:
+            return run_chain(self.module, state, x).float()
         return functional_call(self.module, state, (x,)).float()
 
     def _in_parts(self, state: dict[str, Tensor], inputs: Tensor, size: int) -> Tensor:
@@ -241,6 +246,8 @@ class Architecture:
         return torch.cat([self._one(state, x) for x in inputs.split(size)])
 
     def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        if self.chain:
+            return run_chain(self.module, state, inputs).float()
         if not getattr(self.module, "vectorised", True):
             each = ({n: v[i] for n, v in state.items()} for i in range(len(inputs)))
             return torch.stack([self._one(own, x) for own, x in zip(each, inputs)])

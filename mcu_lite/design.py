@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from inspect import signature
 
 from mcu_lite.curves import CURVES
 from mcu_lite.methods import METHODS, RECIPE
-from mcu_lite.tasks import known
+from mcu_lite.tasks import TASKS, known
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Setting:
     task, model : str
         Names in ``TASKS`` and ``MODELS``.
     options : dict
-        Of the task.
+        Of the task. Those that are its defaults are left out: a study is the same with them.
     metrics : sequence of str, optional
         What is measured; by default as `mcu_lite.evaluate` does.
     device : str
@@ -44,6 +45,13 @@ class Setting:
     metrics: Sequence[str] | None = None
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        defaults = signature(TASKS[known("task", self.task, TASKS)]).parameters
+        own = {
+            k: v for k, v in self.options.items() if k not in defaults or defaults[k].default != v
+        }
+        object.__setattr__(self, "options", own)
+
 
 PROFILES = {
     "ci": Setting(seeds=2, ts=11, epochs=40, steps=40),
@@ -58,8 +66,8 @@ def load_profile(name: str, **changes) -> Setting:
 
     Examples
     --------
-    >>> load_profile("book", ts=41).ts
-    41
+    >>> load_profile("book", ts=41, options={"forget": 0.1, "forget_class": 3}).options
+    {'forget_class': 3}
     """
     return replace(PROFILES[known("profile", name, PROFILES)], **changes)
 

@@ -34,7 +34,16 @@ ROWS_AT_ONCE = 20
 """Models that one fit holds: several conditions with one objective share a stack."""
 ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
-COMPUTING = ("tasks", "models", "architectures", "stacks", "optimizers", "training", "methods")
+COMPUTING = (
+    "tasks",
+    "models",
+    "dense",
+    "architectures",
+    "stacks",
+    "optimizers",
+    "training",
+    "methods",
+)
 COMPUTING += ("curriculum", "objectives", "unlearning", "curves", "metrics", "evaluation")
 COMPUTING += ("design", "study", "texts", "authors", "answers", "splitting", "photographs")
 """Modules on which results depend: if their code changes, everything is computed anew."""
@@ -82,7 +91,8 @@ def run(
     if not conditions:
         raise ValueError("conditions must hold at least one Condition, got none")
     folder = cache_folder(cache)
-    missing = [c for c in conditions if load(folder, _name(setting, c)) is None]
+    tables = {c: load(folder, _name(setting, c)) for c in conditions}
+    missing = [c for c, table in tables.items() if table is None]
     for stage in _stages(missing, setting):
         if executor is None:
             done = (_finish(job, setting, folder) for job in stage)
@@ -91,9 +101,11 @@ def run(
         what = "paths" if isinstance(stage[0], list) else "endpoints"
         for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=not watched()):
             pass
-    tables = [load(folder, _name(setting, c)).assign(**c.columns) for c in conditions]
-    table = pd.concat(tables, ignore_index=True)
-    return table[[*conditions[0].columns, "t", "seed", "split", "metric", "value"]]
+    tables |= {c: load(folder, _name(setting, c)) for c in missing}
+    keys = pd.DataFrame([c.columns for c in conditions], dtype="str")
+    lengths = [len(table) for table in tables.values()]
+    named = keys.loc[keys.index.repeat(lengths)].reset_index(drop=True)
+    return named.join(pd.concat(tables.values(), ignore_index=True))
 
 
 def endpoints(
@@ -208,9 +220,10 @@ def _name(setting: Setting, item: Endpoint | Condition) -> str:
 
 
 def _code() -> str:
-    """The package, what users registered with it, and PyTorch's version."""
+    """Digest of the package, of what users registered with it, and of PyTorch's version."""
     registered = [*METHODS.values(), *METRICS.values(), *TASKS.values()]
-    return _package() + "".join(map(_source, registered)) + torch.__version__
+    code = _package() + "".join(map(_source, registered)) + torch.__version__
+    return hashlib.sha256(code.encode()).hexdigest()
 
 
 @remember

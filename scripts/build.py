@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -181,12 +180,23 @@ def fingerprint(chapter: Path, profile: str) -> str:
 def render(source: Path, out: Path) -> None:
     """Render the staged book; exit with the end of the log if there is any warning."""
     log = out / "render.log"
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)]
-    command += ["--path-output", str(out), "-W", "-n", "--keep-going"]
-    with log.open("w") as stream:
-        failed = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT).returncode
-    if failed:
+    command = ["build", str(source), "--path-output", str(out), "-W", "-n", "--keep-going"]
+    # Forked like the kernels: the reference imports the package, too.
+    process = kernels.server.Process(target=jupyter_book, args=(command, log))
+    process.start()
+    process.join()
+    if process.exitcode:
         sys.exit(f"{log.read_text()[-6000:]}\nrendering failed")
+
+
+def jupyter_book(arguments: list[str], log: Path) -> None:
+    """Run Jupyter Book's command line in this process; what it says goes to the log."""
+    from jupyter_book.cli.main import main
+
+    with log.open("w") as stream:
+        os.dup2(stream.fileno(), sys.stdout.fileno())
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+    main(arguments)
 
 
 if __name__ == "__main__":

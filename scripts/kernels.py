@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -25,10 +25,12 @@ of_thread = threading.local()
 
 
 def prepare() -> None:
-    """Say what the process to fork from imports; it starts with the first fork."""
+    """Start the process to fork from; it imports what is needed while others go on."""
     # Matplotlib reads this when it is imported, which is before a kernel would set it.
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    server.set_forkserver_preload(NEEDED)
+    if FORKS:
+        server.set_forkserver_preload(NEEDED)
+        forkserver.ensure_running()
 
 
 def peak_memory() -> str:

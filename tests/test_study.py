@@ -241,3 +241,17 @@ def test_bad_input_is_named(tmp_path):
         tmp_path.chmod(0o500)
         with pytest.raises(ValueError, match="cannot be written"):
             cache.cache_folder(tmp_path)
+
+
+def test_an_option_that_is_the_default_makes_no_other_study():
+    plain, said = mcu.Setting(), mcu.Setting(options={"forget": 0.1, "forget_class": None})
+    assert said == plain
+    other = mcu.Setting(options={"forget": 0.2, "train": 600})
+    assert other.options == {"forget": 0.2}
+    small = mcu.Setting(task="patches", options={"size": 8, "noise": 0.1})
+    assert small.options == {"noise": 0.1}, "what a task passes on has no default that is known"
+
+
+def test_a_setting_names_a_task_that_exists():
+    with pytest.raises(ValueError, match="task"):
+        mcu.Setting(task="digit")
