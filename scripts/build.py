@@ -19,6 +19,7 @@ from concurrent.futures import (
     as_completed,
 )
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import jupytext
 import kernels
@@ -76,17 +77,32 @@ def measure_studies(profile: str) -> None:
     }
     began = time.perf_counter()
     # Side by side: where one has a single thing to do first, another one keeps the cores busy.
+    # In turn: the long jobs of one must not wait for all the short ones of another to the end.
     with (
         ProcessPoolExecutor(WORKERS, mp_context=kernels.server) as workers,
         ThreadPoolExecutor(len(studies)) as threads,
     ):
         jobs = {
-            threads.submit(mcu.run, *study, executor=workers): name
+            threads.submit(mcu.run, *study, executor=InTurn(workers)): name
             for name, study in studies.items()
         }
         for job, table in results(jobs, workers):
             curves, seconds = table[KEYS].drop_duplicates(), time.perf_counter() - began
             print(f"{jobs[job]}: {len(curves)} curves, after {seconds:.1f} s", flush=True)
+
+
+class InTurn(Executor):
+    """Hands a pool a few jobs at a time, so that those of others come between."""
+
+    def __init__(self, pool: Executor) -> None:
+        self.pool, self.free = pool, BoundedSemaphore(WORKERS)
+
+    def submit(self, *call: object, **options: object) -> Future:
+        """Wait for one of the places, then submit."""
+        self.free.acquire()
+        job = self.pool.submit(*call, **options)
+        job.add_done_callback(lambda _: self.free.release())
+        return job
 
 
 def results(jobs: Iterable[Future], pool: Executor) -> Iterator[tuple[Future, object]]:
