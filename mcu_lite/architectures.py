@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +125,11 @@ class Architecture:
         return module
 
     def evaluating(self) -> Architecture:
-        """Return the same architecture without dropout, for measurements."""
+        """Return the same architecture without dropout, for measurements; always the same one."""
+        return self._evaluating
+
+    @cached_property
+    def _evaluating(self) -> Architecture:
         return self._with(_tracking(_copied(self.module).eval(), self.norms))
 
     @property
@@ -152,6 +157,7 @@ class Architecture:
         other = copy.copy(self)
         for name, value in (("module", module), ("bytes_kept", {})):
             object.__setattr__(other, name, value)
+        other.__dict__.pop("_evaluating", None)
         return other
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:

@@ -118,7 +118,8 @@ def _read(
     hits = (((p.argmax(-1) == y) | (y == IGNORED)) for p in (mean, log_p))
     right, alone = ((h if y.ndim == 1 else h.all(-1)).float().mean() for h in hits)
     read = {"accuracy": right, "loss": per_example(mean[None], y[None]).mean(), "alone": alone}
-    return {k: v.item() if rows.isfinite().all() else math.nan for k, v in read.items()}
+    lost = not rows.isfinite().all()
+    return {k: math.nan if lost else v.item() for k, v in read.items()}
 
 
 def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:

@@ -101,10 +101,11 @@ def _activations(module: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
 def _answers(stack: Stack, task: Task, inputs: Tensor) -> np.ndarray:
     """Predicted classes (B, n) on inputs (B, n, ...)."""
     _check(inputs, stack)
-    retain = task.inputs[task.retain]
+    measured = stack.architecture.evaluating()
     with torch.no_grad():
-        found = [stack.module(i, retain[i]).eval()(x).argmax(-1) for i, x in enumerate(inputs)]
-    return torch.stack(found).cpu().numpy()
+        own = measured.statistics(stack.rows, task.inputs[task.retain])
+        logits = measured.logits(stack.rows, inputs, statistics=own)
+    return logits.argmax(-1).cpu().numpy()
 
 
 def _check(inputs: Tensor, *stacks: Stack) -> None:
