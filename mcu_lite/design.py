@@ -20,7 +20,7 @@ class Setting:
     seeds : int or sequence of int
         Splits of the task, see `mcu_lite.load_task`.
     ts : int
-        Evenly spaced points at which a curve is measured.
+        Evenly spaced points at which a curve is measured, at least 3.
     epochs : int
         Of training from scratch.
     steps : int
@@ -46,6 +46,8 @@ class Setting:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        if self.ts < 3:
+            raise ValueError(f"ts must be at least 3, both ends and a point between, got {self.ts}")
         defaults = signature(TASKS[known("task", self.task, TASKS)]).parameters
         own = {
             k: v for k, v in self.options.items() if k not in defaults or defaults[k].default != v

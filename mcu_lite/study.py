@@ -13,12 +13,14 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from mcu_lite.cache import cache_folder, load, meaning, save
+from mcu_lite.curves import Path as Curves
 from mcu_lite.curves import connect
 from mcu_lite.design import Condition, Endpoint, Setting
 from mcu_lite.evaluation import evaluate
@@ -34,6 +36,7 @@ ROWS_AT_ONCE = 20
 """Models that one fit holds: several conditions with one objective share a stack."""
 ORACLE_SEED = 99
 """Of the retrained models from which the distances are measured; no endpoint has it."""
+ORACLE = Endpoint("retrain", seed=ORACLE_SEED)
 COMPUTING = (
     "tasks",
     "models",
@@ -135,8 +138,7 @@ def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
     """Jobs that depend on those of earlier stages only: originals, endpoints, curves."""
     if not missing:
         return []
-    oracle = Endpoint("retrain", seed=ORACLE_SEED)
-    ends = dict.fromkeys([oracle, *(end for c in missing for end in (c.a, c.b))])
+    ends = dict.fromkeys([ORACLE, *(end for c in missing for end in (c.a, c.b))])
     # Long ones first, so that no worker is left with one at the end.
     ends = sorted(ends, key=lambda end: end.method not in ("retrain", "retrain_same"))
     seeds = setting.seeds if isinstance(setting.seeds, int) else len(setting.seeds)
@@ -201,20 +203,43 @@ def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
 
 def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path) -> None:
     """Fit and measure several conditions as one stack; store each by itself."""
-    theta = _original(task, setting, folder)
-    own = theta, task, setting, folder
+    own = _original(task, setting, folder), task, setting, folder
     a, b = ([_endpoint(getattr(c, side), *own) for c in chunk] for side in "ab")
-    oracle = _endpoint(Endpoint("retrain", seed=ORACLE_SEED), *own)
+    given = {"metrics": setting.metrics, "oracle": _endpoint(ORACLE, *own)}
     fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
     fit["steps"] = setting.steps
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
+    ts = np.linspace(0, 1, setting.ts)
     for i, condition in enumerate(chunk):
         part = path.part(slice(i * len(task), (i + 1) * len(task)))
-        table = evaluate(part, task, setting.ts, metrics=setting.metrics, oracle=oracle)
-        save(folder, _name(setting, condition), table)
+        between = evaluate(part, task, ts[1:-1], **given)
+        ends = (_measured(getattr(condition, side), *own, given) for side in "ab")
+        save(folder, _name(setting, condition), _along(*ends, between, part, ts))
 
 
-def _name(setting: Setting, item: Endpoint | Condition) -> str:
+def _measured(
+    end: Endpoint, theta: Stack, task: Task, setting: Setting, folder: Path, given: dict
+) -> pd.DataFrame:
+    """Measure the models at one end once, for all paths that begin or end there."""
+    name = _name(setting, ("measured", end))
+    if (table := load(folder, name)) is None:
+        table = evaluate(_endpoint(end, theta, task, setting, folder), task, **given)
+        save(folder, name, table)
+    return table
+
+
+def _along(
+    first: pd.DataFrame, last: pd.DataFrame, between: pd.DataFrame, path: Curves, ts: np.ndarray
+) -> pd.DataFrame:
+    """Put the measurements of both ends around those between, line by line; NaN if diverged."""
+    inner = between.value.to_numpy().reshape(len(first), -1)
+    values = np.column_stack([first.value, inner, last.value])
+    values[path.diverged.cpu().numpy().repeat(len(first) // len(path.diverged))] = np.nan
+    lines = first.loc[first.index.repeat(len(ts))]
+    return lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
+
+
+def _name(setting: Setting, item: Endpoint | Condition | tuple) -> str:
     """Digest of everything that a stored result depends on."""
     return hashlib.sha256(repr((setting, item, _code())).encode()).hexdigest()[:32]
 
