@@ -265,7 +265,9 @@ def smoothness_tracks_difficulty(evidence: Evidence) -> Finding:
     lines = measures(own).set_index(["a", "seed", "metric"])
     hard = lines.start.xs("js_to_oracle", level="metric").unstack("a")
     rough = {m: lines.roughness.xs(m, level="metric").unstack("a") for m in ("loss", "accuracy")}
-    rho = {m: hard.corrwith(r, axis=1, method="spearman") for m, r in rough.items()}
+    # Where the paths of all methods are equally smooth, say straight, there is nothing to rank.
+    ranked = {m: r[r.nunique(axis=1) > 1].reindex(r.index) for m, r in rough.items()}
+    rho = {m: hard.corrwith(r, axis=1, method="spearman") for m, r in ranked.items()}
     return Finding(
         "The smoothness of the path tracks how hard the unlearning is.",
         "Spearman's ρ over methods of distance to the oracle and roughness of the forget loss",

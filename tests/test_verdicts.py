@@ -159,3 +159,21 @@ def test_a_claim_on_photographs_is_judged_on_photographs_alone():
     (claim,) = (c for c in verdicts.CLAIMS if c.__doc__ == "Claim 1, first half, on photographs.")
     assert verdicts.paths_exist(both).verdict == CONTRADICTED
     assert claim(both).verdict == SUPPORTED and claim(both).chapter == "real-size"
+
+
+@pytest.mark.filterwarnings("error")
+def test_smoothness_is_ranked_where_paths_differ_in_it():
+    """The losses are the rougher the farther a method is, but for a seed of straight paths only."""
+    frames = []
+    for far, method in enumerate(METHODS):
+        for seed in SEEDS:
+            keys = {"condition": "Rand", "a": f"{method} seed=0", "b": f"{method} seed=1"}
+            keys |= {"curve": "linear", "objective": "", "seed": seed, "split": "forget"}
+            parts = {"loss": far * TENT * (seed > 0), "accuracy": TS, "js_to_oracle": far + 0 * TS}
+            frames += [
+                pd.DataFrame(keys | {"t": TS, "metric": m, "value": v}) for m, v in parts.items()
+            ]
+    found = verdicts.smoothness_tracks_difficulty(ev.Evidence(pd.concat(frames, ignore_index=True)))
+    assert np.isnan(found.values[0])
+    assert found.values[1:].tolist() == pytest.approx([1.0] * 3)
+    assert "ρ = nan" in found.control
