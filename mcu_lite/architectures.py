@@ -252,8 +252,8 @@ class Architecture:
         return torch.cat([self._one(state, x) for x in inputs.split(size)])
 
     def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        if self.chain:
-            return run_chain(self.module, state, inputs).float()
+        if self.chain:  # which takes many models as it takes one
+            return self._one(state, inputs)
         if not getattr(self.module, "vectorised", True):
             each = ({n: v[i] for n, v in state.items()} for i in range(len(inputs)))
             return torch.stack([self._one(own, x) for own, x in zip(each, inputs)])

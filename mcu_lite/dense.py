@@ -24,18 +24,18 @@ def is_chain(module: nn.Module, names: Collection[str]) -> bool:
     names : collection of str
         Its trainable parameters: a layer with a frozen one makes no chain.
     """
-    # Subclasses may do anything, as may layers with hooks or parametrised ones.
     if type(module) is not nn.Sequential or not names:
         return False
     if any(m._forward_hooks or m._forward_pre_hooks for m in module.modules()):
         return False
     layers = dict(module.named_children())
+    if _flattens(module[0]):
+        layers.pop(next(iter(layers)))
+    # By their very types: subclasses may do anything, as may parametrised layers.
+    if not {type(layer) for layer in layers.values()} <= {nn.Linear, *ELEMENTWISE}:
+        return False
     dense = [name for name, layer in layers.items() if type(layer) is nn.Linear]
-    others = [layer for name, layer in layers.items() if name not in dense]
-    if others[:1] == [module[0]] and _flattens(module[0]):
-        others = others[1:]
-    expected = {f"{name}.{part}" for name in dense for part in ("weight", "bias")}
-    return set(names) == expected and all(type(layer) in ELEMENTWISE for layer in others)
+    return set(names) == {f"{name}.{part}" for name in dense for part in ("weight", "bias")}
 
 
 def _flattens(layer: nn.Module) -> bool:

@@ -34,21 +34,12 @@ from mcu_lite.unlearning import unlearn
 
 ROWS_AT_ONCE = 20
 """Models that one fit holds: several conditions with one objective share a stack."""
-ORACLE_SEED = 99
-"""Of the retrained models from which the distances are measured; no endpoint has it."""
-ORACLE = Endpoint("retrain", seed=ORACLE_SEED)
-COMPUTING = (
-    "tasks",
-    "models",
-    "dense",
-    "architectures",
-    "stacks",
-    "optimizers",
-    "training",
-    "methods",
-)
-COMPUTING += ("curriculum", "objectives", "unlearning", "curves", "metrics", "evaluation")
-COMPUTING += ("design", "study", "texts", "authors", "answers", "splitting", "photographs")
+ORACLE = Endpoint("retrain", seed=99)
+"""The retrained models from which the distances are measured; no path of the grid ends there."""
+COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
+COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
+COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
+COMPUTING += ("photographs",)
 """Modules on which results depend: if their code changes, everything is computed anew."""
 
 

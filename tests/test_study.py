@@ -47,7 +47,7 @@ def test_the_table_is_what_the_functions_measure(finished):
     theta = mcu.train(task, epochs=2)
     a, b = (mcu.unlearn(theta, task, "npo", seed=s) for s in (0, 1))
     path = mcu.connect(a, b, task, objective="npo")
-    oracle = mcu.unlearn(theta, task, "retrain", seed=study.ORACLE_SEED, epochs=2)
+    oracle = mcu.unlearn(theta, task, "retrain", seed=study.ORACLE.seed, epochs=2)
     expected = mcu.evaluate(path, task, ts=3, oracle=oracle)
     own = table.query("a == 'npo seed=0' and curve == 'bezier'")[list(expected)]
     pd.testing.assert_frame_equal(own.reset_index(drop=True), expected, rtol=1e-3, atol=1e-4)
