@@ -185,15 +185,15 @@ def timed(job: Callable[[], object]) -> Side:
     return seconds
 
 
-def a_step(job: Callable[[int], object]) -> Side:
+def a_step(job: Callable[[int], object], short: int = SHORT, long: int = LONG) -> Side:
     """Seconds of one step: the difference of two runs, in which what is done once drops out."""
-    few, many = timed(lambda: job(SHORT)), timed(lambda: job(LONG))
-    return lambda: (many() - few()) / (LONG - SHORT)
+    few, many = timed(lambda: job(short)), timed(lambda: job(long))
+    return lambda: (many() - few()) / (long - short)
 
 
-def interleave(*sides: Side) -> np.ndarray:
+def interleave(*sides: Side, times: int = ROUNDS) -> np.ndarray:
     """Seconds of each side in each round, shape (sides, rounds); the first round only warms up."""
-    rounds = [[side() for side in sides] for _ in range(ROUNDS + 1)]
+    rounds = [[side() for side in sides] for _ in range(times + 1)]
     return np.array(rounds[1:]).T
 
 

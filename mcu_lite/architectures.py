@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -32,7 +32,8 @@ class Architecture:
     ----------
     module : nn.Module
         A template; it is copied and never changed. With an attribute ``vectorised = False`` it
-        runs row by row: for modules that `torch.func.vmap` cannot run.
+        runs row by row: for modules that `torch.func.vmap` cannot run, or runs slower. With
+        ``compiled = "inductor"``, or another backend of `torch.compile`, each row runs compiled.
 
     Raises
     ------
@@ -157,7 +158,8 @@ class Architecture:
         other = copy.copy(self)
         for name, value in (("module", module), ("bytes_kept", {})):
             object.__setattr__(other, name, value)
-        other.__dict__.pop("_evaluating", None)
+        for remembered in ("_evaluating", "_call"):
+            other.__dict__.pop(remembered, None)
         return other
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
@@ -189,7 +191,7 @@ class Architecture:
                 own = {n: module.get_buffer(n).to(row.device, copy=True) for n in kept}
                 x = inputs if shared else inputs[i]
                 for part in x.chunk(-(-len(x) // RECOMPUTED_FROM)):
-                    functional_call(module, self.named(row) | own, (part,))
+                    functional_call(module, _aligned(self.named(row)) | own, (part,))
                 found.append(own)
         return {n: torch.stack([own[n] for own in found]) for n in kept}
 
@@ -227,7 +229,7 @@ class Architecture:
             # A large batch keeps the processor busy: batching the models only costs memory.
             whole = self.module.training or (self.norms and not self.measuring)
             size = len(inputs) if whole else how_many(self, state, inputs[None], len(inputs))
-            each = ({n: v[i] for n, v in state.items()} for i in range(len(rows)))
+            each = (_aligned({n: v[i] for n, v in state.items()}) for i in range(len(rows)))
             outputs = [self._in_parts(own, inputs, size) for own in each]
             # The outputs of a single model may be large: they are not copied.
             return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
@@ -244,7 +246,16 @@ class Architecture:
     def _one(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
         if self.chain:
             return run_chain(self.module, state, x).float()
-        return functional_call(self.module, state, (x,)).float()
+        return self._call(state, x).float()
+
+    @cached_property
+    def _call(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+        module, backend = self.module, getattr(self.module, "compiled", None)
+
+        def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(module, state, (x,))
+
+        return torch.compile(call, backend=backend) if backend else call
 
     def _in_parts(self, state: dict[str, Tensor], inputs: Tensor, size: int) -> Tensor:
         if size >= len(inputs):
@@ -254,8 +265,8 @@ class Architecture:
     def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         if self.chain:  # which takes many models as it takes one
             return self._one(state, inputs)
-        if not getattr(self.module, "vectorised", True):
-            each = ({n: v[i] for n, v in state.items()} for i in range(len(inputs)))
+        if not getattr(self.module, "vectorised", True) or hasattr(self.module, "compiled"):
+            each = (_aligned({n: v[i] for n, v in state.items()}) for i in range(len(inputs)))
             return torch.stack([self._one(own, x) for own, x in zip(each, inputs)])
         return vmap(self._one, randomness="different")(state, inputs)
 
@@ -264,6 +275,15 @@ class Architecture:
         parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
         lead = rows.shape[:-1]
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
+
+
+def _aligned(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy what lies in a row where a GPU's convolutions cannot read it: off multiples of 16."""
+
+    def apart(v: Tensor) -> bool:
+        return v.is_cuda and bool(v.storage_offset() * v.element_size() % 16)
+
+    return {n: v.clone() if apart(v) else v for n, v in state.items()}
 
 
 def _shapes(parameters: dict) -> str:

@@ -81,7 +81,8 @@ class Path:
         if t.ndim != 1 or not ((t >= 0) & (t <= 1)).all():
             raise ValueError(f"ts must be a list of numbers in [0, 1], got {ts}")
         weights = CURVES[self.kind](t, len(self.control)).to(self.control)
-        return torch.tensordot(weights, self.control, dims=1)
+        with whole_precision(self.control):
+            return torch.tensordot(weights, self.control, dims=1)
 
     def part(self, which: slice) -> Path:
         """Return some of the B curves."""
@@ -209,8 +210,14 @@ def connect(
 def _blend(weights: Tensor, ends: Tensor, inner: Tensor) -> Tensor:
     """Row b at its own t: weights (B, K), ends (B, 2, P) and inner control points (B, K-2, P)."""
     weights = weights.unsqueeze(1)
-    # Two allocations in all: at these sizes memory costs more than arithmetic.
-    return (weights[..., [0, -1]] @ ends).baddbmm_(weights[..., 1:-1], inner).squeeze(1)
+    with whole_precision(ends):
+        # Two allocations in all: at these sizes memory costs more than arithmetic.
+        return (weights[..., [0, -1]] @ ends).baddbmm_(weights[..., 1:-1], inner).squeeze(1)
+
+
+def whole_precision(rows: Tensor) -> torch.autocast:
+    """Below `torch.autocast` models are computed in less precision, but not made of it."""
+    return torch.autocast(rows.device.type, enabled=False)
 
 
 def _uniform(rngs: list[torch.Generator]) -> Tensor:

@@ -11,7 +11,7 @@ SMALL = 2**18
 """Numbers in a batch below which nothing is asked: the answer would take longer than the work."""
 ON_CPU = 2**31
 """Bytes that one call may hold on a CPU, where taking all that is free would be no favour."""
-OF_FREE = 0.6
+OF_FREE = 0.5
 """Share of a GPU's free memory; the rest is for gradients, moments and fragments."""
 
 

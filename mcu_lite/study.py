@@ -36,6 +36,7 @@ ROWS_AT_ONCE = 20
 """Models that one fit holds: several conditions with one objective share a stack."""
 ORACLE = Endpoint("retrain", seed=99)
 """The retrained models from which the distances are measured; no path of the grid ends there."""
+LOADED: dict[str, Task] = {}
 COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
 COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
 COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
@@ -175,7 +176,12 @@ def _endpoint(end: Endpoint, theta: Stack, task: Task, setting: Setting, folder:
 
 
 def _task(setting: Setting) -> Task:
-    return load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
+    """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
+    name = repr((setting.seeds, setting.options, setting.device, TASKS[setting.task]))
+    if name not in LOADED:
+        LOADED.clear()
+        LOADED[name] = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
+    return LOADED[name]
 
 
 def _build(setting: Setting) -> Callable[[], nn.Module]:

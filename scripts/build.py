@@ -31,6 +31,7 @@ BOOK = ROOT / "book"
 INPUTS = (
     "mcu_lite/*.py",
     "mcu_lite/*.js",
+    "mcu_lite/measured/*",
     "constraints.txt",
     "scripts/build.py",
     "scripts/kernels.py",

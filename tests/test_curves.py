@@ -119,3 +119,15 @@ def test_nan_weights_are_refused():
         a[0].weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         mcu.connect(a, b, curve="linear")
+
+
+def test_mixed_precision_leaves_the_models_of_a_path_whole(task, theta):
+    a, b = (mcu.unlearn(theta, task, "npo", seed=s, steps=5) for s in (0, 1))
+    weights, ends = torch.tensor([[0.2, 0.5, 0.3]] * 2), torch.stack([a.rows, b.rows], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        path = mcu.connect(a, b, task, objective="npo", steps=5)
+        mixed = path.rows([0, 0.3, 1])
+        blended = _blend(weights, ends, theta.rows.unsqueeze(1))
+    assert torch.equal(mixed, path.rows([0, 0.3, 1])) and torch.equal(mixed[0], a.rows)
+    expected = 0.2 * a.rows + 0.5 * theta.rows + 0.3 * b.rows
+    torch.testing.assert_close(blended, expected, rtol=1e-5, atol=1e-7)

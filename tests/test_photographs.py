@@ -2,16 +2,21 @@
 
 import gzip
 import hashlib
+import json
 import tarfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 import mcu_lite as mcu
 from mcu_lite import formats
-from mcu_lite.photographs import as_task, crop_and_flip
+from mcu_lite.evidence import on_photographs
+from mcu_lite.photographs import RECIPES, as_task, crop_and_flip
 
 torchvision = pytest.importorskip("torchvision")
 rng = np.random.default_rng(0)
@@ -240,3 +245,25 @@ def test_augmentation_is_used_in_training_and_only_there():
     assert not torch.equal(plain.rows, changed.rows)
     few = {"metrics": ["loss", "accuracy"]}
     assert mcu.evaluate(plain, task, **few).equals(mcu.evaluate(plain, other, **few))
+
+
+def test_the_kept_run_is_one_that_the_package_can_make():
+    """What the chapter reads: the setting, the methods' recipes and the paths are still ours."""
+    folder = Path(mcu.__file__).parent / "measured"
+    about = json.loads((folder / "real-size.json").read_text())
+    setting = mcu.Setting(**about["setting"])
+    assert about["parameters"] == mcu.Architecture(mcu.MODELS[setting.model]()).size
+    table = pd.read_csv(folder / "real-size.csv", na_filter=False)
+    paths = {tuple(c.columns.values()) for c in on_photographs()}
+    found = set(table[["condition", "a", "b", "curve", "objective"]].itertuples(index=False))
+    assert {tuple(f) for f in found} <= paths
+    assert len(table) == len(found) * setting.seeds * setting.ts * 7
+    trials = pd.read_csv(folder / "tuning.csv")
+    trials["distance"] = trials["js_to_oracle retain"] + trials["js_to_oracle forget"]
+    best = trials.sort_values("distance").drop_duplicates("method").set_index("method")
+    for method in ("npo", "graddiff", "finetune"):
+        recipe = replace(mcu.METHODS[method], **RECIPES[method])
+        assert (recipe.lr, recipe.steps) == tuple(best.loc[method, ["lr", "steps"]])
+        assert (
+            best.forget_weight.isna()[method] or recipe.forget_weight == best.forget_weight[method]
+        )

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.xdist_group("release")
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 WORKFLOWS = {path.stem: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
-PACKAGE = {f"mcu_lite/{path.name}" for path in (ROOT / "mcu_lite").glob("*.*")}
+PACKAGE = {str(path.relative_to(ROOT)) for path in (ROOT / "mcu_lite").rglob("*.*")}
+PACKAGE -= {name for name in PACKAGE if "__pycache__" in name}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert wheel.name == f"mcu_lite-{VERSION}-py3-none-any.whl"
-    assert "mcu_lite/atlas.js" in PACKAGE <= names
+    assert {"mcu_lite/atlas.js", "mcu_lite/measured/real-size.csv"} <= PACKAGE <= names
     rest = {name.partition("/")[0] for name in names - PACKAGE}
     assert rest == {f"mcu_lite-{VERSION}.dist-info"}
 

@@ -271,3 +271,23 @@ def test_a_curve_with_a_lost_end_is_lost_as_a_whole(tmp_path):
 def test_a_curve_is_measured_between_its_ends():
     with pytest.raises(ValueError, match="ts must be at least 3"):
         mcu.Setting(ts=2)
+
+
+def test_a_task_is_loaded_once_for_all_steps_until_it_is_another(tmp_path):
+    made = []
+
+    @mcu.task("counted")
+    def counted(seeds, train=60):
+        made.append(train)
+        return mcu.load_task("digits", seeds, train=train)
+
+    try:
+        pair = mcu.Condition("Rand", mcu.Endpoint("npo"), mcu.Endpoint("npo", seed=1), "linear")
+        for train in (60, 60, 80):
+            setting = mcu.Setting(
+                seeds=1, ts=3, epochs=1, steps=1, task="counted", options={"train": train}
+            )
+            mcu.run([pair], setting, cache=tmp_path)
+        assert made == [60, 80]
+    finally:
+        del mcu.TASKS["counted"]

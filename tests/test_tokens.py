@@ -223,3 +223,17 @@ def test_a_module_that_cannot_be_vectorised_runs_row_by_row(texts):
         mcu.train(texts, lambda: Plain(True), epochs=1)
     one, other = mcu.train(texts, lambda: Plain(False), epochs=2), mcu.train(texts, build, epochs=2)
     torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-4)
+
+
+def test_a_compiled_module_computes_the_same(texts):
+    """Compiled without a code generator, so that no compiler has to be installed."""
+
+    def compiled():
+        module = build()
+        module.compiled = "aot_eager"
+        return module
+
+    one, other = mcu.train(texts, compiled, epochs=2), mcu.train(texts, build, epochs=2)
+    torch.testing.assert_close(one.rows, other.rows, rtol=1e-3, atol=1e-4)
+    called = torch._dynamo.utils.counters["frames"]["ok"]
+    assert called >= 1
