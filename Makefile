@@ -25,9 +25,9 @@ $(READY): pyproject.toml constraints.txt
 
 $(BIN)/uv: | $(READY)
 
-$(VENDOR): package.json scripts/vendor.py | $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" npm install --silent --no-save --no-package-lock --ignore-scripts
-	$(BIN)/python scripts/vendor.py
+$(VENDOR): package-lock.json scripts/vendor.py scripts/embed.js scripts/embed.css | $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/vendor.py
 	touch $@
 
 book: $(READY) $(VENDOR) ## execute every chapter at PROFILE and render the book

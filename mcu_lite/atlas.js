@@ -1,5 +1,8 @@
 // Draws one curve of the atlas: two drop-downs, the kind of curve, a slider over t, all metrics.
-(function (root, data) {
+(async function (root, packed) {
+  const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const data = await new Response(unpacked).json();
   const [from, to, kind] = root.querySelectorAll("select");
   const slider = root.querySelector("input");
   const panels = root.querySelector(".mcu-panels");

@@ -1,26 +1,27 @@
-"""Copy the pages' JavaScript from node_modules into book/vendor, and nothing more than it needs."""
+"""Build the pages' JavaScript from node_modules into book/vendor, and no more than they need."""
 
-import hashlib
 import shutil
-import sys
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MODULES = ROOT / "node_modules"
 VENDOR = ROOT / "book" / "vendor"
-MANAGER = ROOT / "node_modules" / "@jupyter-widgets" / "html-manager" / "dist"
-MATHJAX = ROOT / "node_modules" / "mathjax" / "es5"
-FONTS = "output/chtml/fonts/woff-v2"
-SHA256 = {
-    MANAGER / "embed.js": "8f6d2d3f856d8595d1841dec3019d99bbe74d331f2a5178c2a33bfec729e3d6a",
-    MATHJAX
-    / "tex-mml-chtml.js": "300480069078b5892d2363a2b65e2dfbbf30fe5c80f83edbfecf4610fd093862",
-}
+STYLE = MODULES / "bundled.css"
 
-for path, expected in SHA256.items():
-    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        sys.exit(f"{path.relative_to(ROOT)} is not the file that package.json pins")
-(VENDOR / "mathjax").mkdir(parents=True, exist_ok=True)
-for path in (MANAGER / "embed.js", *MANAGER.glob("*.woff2")):
-    shutil.copy(path, VENDOR)
-shutil.copy(MATHJAX / "tex-mml-chtml.js", VENDOR / "mathjax")
-shutil.copytree(MATHJAX / FONTS, VENDOR / "mathjax" / FONTS, dirs_exist_ok=True)
+
+def bundle(source: str, target: Path, *options: str) -> None:
+    """Put a script, or a style sheet, and all that it imports into one file."""
+    command = [MODULES / ".bin" / "esbuild", f"scripts/{source}", "--bundle", "--minify"]
+    command += ["--log-level=warning", "--legal-comments=none", f"--outfile={target}", *options]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+shutil.rmtree(VENDOR, ignore_errors=True)
+bundle("embed.css", STYLE)
+options = "--loader:.css=text", f"--alias:bundled.css={STYLE}", "--target=es2020"
+bundle("embed.js", VENDOR / "embed.js", *options)
+(VENDOR / "katex" / "fonts").mkdir(parents=True)
+for path in (MODULES / "katex" / "dist").glob("fonts/*.woff2"):
+    shutil.copy(path, VENDOR / "katex" / "fonts")
+shutil.copy(MODULES / "katex" / "dist" / "katex.min.css", VENDOR / "katex")

@@ -51,7 +51,7 @@ SYMBOL = r"\\(?:theta|phi|varepsilon|lambda|tau|sigma|rho|eta|ell|tilde|hat)\b|[
 
 def symbols(maths):
     """Base symbols of a formula: Greek letters, decorations and single Latin letters."""
-    bare = re.sub(r"\\(?:text|operatorname|q?quad|[!,;])(?:\{[^}]*\})?", " ", maths)
+    bare = re.sub(r"\\(?:text|begin|end|operatorname|q?quad|[!,;])(?:\{[^}]*\})?", " ", maths)
     bare = re.sub(
         r"\\(?!theta|phi|varepsilon|lambda|tau|sigma|rho|eta|ell|tilde|hat)[A-Za-z]+", " ", bare
     )

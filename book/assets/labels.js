@@ -23,8 +23,3 @@ document
 document
   .querySelectorAll(".citation-list[role=list]")
   .forEach((list) => list.removeAttribute("role"));
-
-// It also calls MathJax 2 by name; no widget holds mathematics.
-addEventListener("DOMContentLoaded", () => {
-  if (window.MathJax) MathJax.Hub = { Queue() {} };
-});

@@ -10,19 +10,22 @@ from sphinx.application import Sphinx
 UNUSED = re.compile(
     r"<script[^>]*fontawesome\.js[^>]*></script>\n?|<link[^>]*fontawesome\.js[^>]*>\n?"
 )
+FORMULAS = re.compile(r"<script[^>]*katex[^>]*></script>\n?|<link[^>]*katex[^>]*>\n?")
 
 
-def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
-    """Leave icons to the theme's style sheet and font.
+def drop_unused(app: Sphinx, exception: Exception | None) -> None:
+    """Leave icons to the theme's style sheet and font, and formulas to pages that have some.
 
-    Its script draws the same icons as SVG, weighs 1.5 MB, and would replace the <i> that the
-    Play widget rewrites at every click.
+    The theme's script draws the same icons as SVG, weighs 1.5 MB, and would replace the <i> that
+    the Play widget rewrites at every click.
     """
     if exception is not None:
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
         light = UNUSED.sub("", text)
+        if 'class="math' not in text:
+            light = FORMULAS.sub("", light)
         if light != text:
             page.write_text(light, "utf-8")
     for file in (Path(app.outdir) / "_static" / "scripts").glob("fontawesome.js*"):
@@ -31,5 +34,5 @@ def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict:
     """Register the step."""
-    app.connect("build-finished", drop_icon_script)
+    app.connect("build-finished", drop_unused)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
