@@ -243,6 +243,21 @@ class Architecture:
         )
         return torch.cat([checkpoint(self._all, *part, use_reentrant=False) for part in parts])
 
+    @torch.no_grad()
+    def predict(self, rows: Tensor, inputs: Tensor, retain: Tensor, shared: bool = False) -> Tensor:
+        """`logits` of B models as they are measured: without dropout, and without a gradient.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (B, P)
+        inputs, retain : Tensor, shape (B, n, ...), or (n, ...) if `shared`
+            Batch norm takes its `statistics` from the retain examples, and from nothing else.
+        shared : bool
+        """
+        measured = self.evaluating()
+        own = measured.statistics(rows, retain, shared)
+        return measured.logits(rows, inputs, shared, own)
+
     def _one(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
         if self.chain:
             return run_chain(self.module, state, x).float()

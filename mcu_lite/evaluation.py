@@ -127,18 +127,14 @@ def _outputs(source: Source) -> Outputs:
     return Outputs(logits["models"], labels, **side, starts=starts, source=source)
 
 
-@torch.no_grad()
 def _labelled(source: Source, rows: Tensor, index: Tensor, given: Tensor) -> Tensor:
     """Logits of M models at the examples, or tokens of them, that have a label, (M, k, classes)."""
-    task, architecture = source.task, source.architecture
+    task, predict = source.task, source.architecture.predict
     inputs, retain = task.inputs[index], task.inputs[task.retain[source.b]]
-    # Batch norm sees retain examples alone: nothing about the forget set may enter.
-    own = architecture.statistics(rows, retain, shared=True)
     if given.ndim == 1:
-        return architecture.logits(rows, inputs, shared=True, statistics=own)
+        return predict(rows, inputs, retain, shared=True)
     # Of a text most tokens have no label: model by model, so that those are dropped at once.
-    each = (architecture.logits(row[None], inputs, shared=True)[0, given] for row in rows)
-    return torch.stack(list(each))
+    return torch.stack([predict(row[None], inputs, retain, shared=True)[0, given] for row in rows])
 
 
 def _parts(values: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:

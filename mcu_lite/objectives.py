@@ -242,10 +242,8 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     """
     check_rows(oracle, task)
     inputs, labels = task.inputs[task.train], pick(task.labels, task.train)
-    measured, rows = oracle.architecture.evaluating(), oracle.rows
-    with torch.no_grad():
-        statistics = measured.statistics(rows, task.inputs[task.retain])
-        target = log_softmax(measured.logits(rows, inputs, statistics=statistics), -1)
+    retain = task.inputs[task.retain]
+    target = log_softmax(oracle.architecture.predict(oracle.rows, inputs, retain), -1)
 
     def start(seed: int, steps: int) -> RowLoss:
         draw = batches(task.train, size, generators("oracle order", seed, task.seeds))

@@ -123,10 +123,7 @@ def _read(
 
 
 def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:
-    measured = architecture.evaluating()
-    with torch.no_grad():
-        own = measured.statistics(rows, retain, shared=True)
-        return measured.logits(rows, x, shared=True, statistics=own).log_softmax(-1)
+    return architecture.predict(rows, x, retain, shared=True).log_softmax(-1)
 
 
 def relearn_along(path: Path, task: Task, ts: Sequence[float], **options) -> pd.DataFrame:

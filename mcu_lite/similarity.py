@@ -101,10 +101,7 @@ def _activations(module: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
 def _answers(stack: Stack, task: Task, inputs: Tensor) -> np.ndarray:
     """Predicted classes (B, n) on inputs (B, n, ...)."""
     _check(inputs, stack)
-    measured = stack.architecture.evaluating()
-    with torch.no_grad():
-        own = measured.statistics(stack.rows, task.inputs[task.retain])
-        logits = measured.logits(stack.rows, inputs, statistics=own)
+    logits = stack.architecture.predict(stack.rows, inputs, task.inputs[task.retain])
     return logits.argmax(-1).cpu().numpy()
 
 

@@ -157,15 +157,12 @@ def logit_line(
     """
     chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
     ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
-    arch = a.architecture.evaluating()
-    ends, labels = {}, {}
-    with torch.no_grad():
-        own = [arch.statistics(s.rows, task.split("retain")[0]) for s in (a, b)]
-        for split in SPLITS:
-            x, y = task.split(split)
-            both = [arch.logits(s.rows, x, statistics=found) for s, found in zip((a, b), own)]
-            ends[split] = [logits.cpu().numpy() for logits in both]
-            labels[split] = y.cpu().numpy()
+    ends, labels, retain = {}, {}, task.split("retain")[0]
+    for split in SPLITS:
+        x, y = task.split(split)
+        both = (s.architecture.predict(s.rows, x, retain) for s in (a, b))
+        ends[split] = [logits.cpu().numpy() for logits in both]
+        labels[split] = y.cpu().numpy()
     observed = task.labels.gather(1, task.test).cpu().numpy()
     t, frames = ts[:, None, None].astype(np.float32), []
     for i, seed in enumerate(task.seeds):
