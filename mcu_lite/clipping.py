@@ -8,32 +8,19 @@ from torch import Tensor
 
 from mcu_lite.methods import METHODS
 from mcu_lite.objectives import unlearning_objective
-from mcu_lite.optimizers import Sophia, sophia
+from mcu_lite.optimizers import EPS, RHO, sophia
 from mcu_lite.stacks import Stack
 from mcu_lite.tasks import Task, known
 from mcu_lite.unlearning import curvature_of
 
 
-class Watched(Sophia):
-    """Sophia that notes at each step which share of each row's coordinates is clipped.
+def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
+    """Share of each row's coordinates that are clipped, shape (B,), from Sophia's two means.
 
     Coordinates whose gradient has been 0 throughout, such as those of blank pixels, do not count.
     """
-
-    clipped: list[Tensor]
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        """Take one step from the gradients in ``.grad`` and append to ``clipped``, shape (B,)."""
-        loss = super().step(closure)
-        (group,) = self.param_groups
-        (p,) = group["params"]
-        m, h = self._moments(p)
-        moving = m != 0
-        at_bound = moving & (m.abs() >= (group["rho"] * h).clamp(min=group["eps"]))
-        share = at_bound.sum(1) / moving.sum(1)
-        self.clipped = [*getattr(self, "clipped", []), share]
-        return loss
+    moving = m != 0
+    return (moving & (m.abs() >= (RHO * h).clamp(min=EPS))).sum(1) / moving.sum(1)
 
 
 def clipped_share(
@@ -65,12 +52,16 @@ def clipped_share(
     lr = recipe.lr if lr is None else lr
     objective = unlearning_objective(recipe, theta, task)
     loss, rows = objective.start(seed, recipe.steps), theta.rows.clone().requires_grad_()
-    optimizer = Watched([rows])
-    update = sophia(optimizer, curvature_of(objective, seed))
+    shares: list[Tensor] = []
+
+    def watch(m: Tensor, h: Tensor) -> None:
+        shares.append(share_at_bound(m, h))
+
+    update = sophia(rows, curvature_of(objective, seed), watch=watch)
     for step in range(recipe.steps):
         (gradient,) = torch.autograd.grad(loss(rows).sum(), rows)
         clipped = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
         update(clipped, lr * (1 - step / recipe.steps))
-    share = torch.stack(optimizer.clipped).flatten().tolist()
+    share = torch.stack(shares).flatten().tolist()
     pairs = [(step, seed) for step in range(recipe.steps) for seed in task.seeds]
     return pd.DataFrame(pairs, columns=["step", "seed"]).assign(share=share), rows.detach()

@@ -13,6 +13,7 @@ from torch.optim import adamw as functional
 from mcu_lite.texts import IGNORED
 
 CURVATURE_EVERY = 5
+BETAS, RHO, EPS = (0.9, 0.95), 0.04, 1e-15
 Update = Callable[[Tensor, float], None]
 """Changes the rows in place, given their gradient and the learning rate."""
 
@@ -33,17 +34,45 @@ def adamw(rows: Tensor, weight_decay: float) -> Update:
     return update
 
 
-def sophia(optimizer: Sophia, curvature: Callable[[Tensor], Tensor]) -> Update:
-    """Descend by `Sophia` on one tensor, the Hessian's diagonal estimated every five steps."""
-    (rows,), steps = optimizer.param_groups[0]["params"], count()
+def sophia(
+    rows: Tensor,
+    curvature: Callable[[Tensor], Tensor],
+    weight_decay: float = 0.01,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
+) -> Update:
+    """Descend as `Sophia` does by default, the Hessian's diagonal estimated every five steps.
+
+    After each step `watch` is shown the means of the gradient and of the curvature.
+    """
+    m, h, steps = torch.zeros_like(rows), torch.zeros_like(rows), count()
 
     def update(gradient: Tensor, lr: float) -> None:
         if next(steps) % CURVATURE_EVERY == 0:
-            optimizer.observe([curvature(rows)])
-        optimizer.param_groups[0]["lr"], rows.grad = lr, gradient
-        optimizer.step()
+            h.lerp_(curvature(rows), 1.0 - BETAS[1])
+        _step(rows, gradient, m, h, lr=lr, weight_decay=weight_decay)
+        if watch is not None:
+            watch(m, h)
 
     return update
+
+
+@torch.no_grad()
+def _step(
+    p: Tensor,
+    gradient: Tensor,
+    m: Tensor,
+    h: Tensor,
+    *,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float] = BETAS,
+    rho: float = RHO,
+    eps: float = EPS,
+) -> None:
+    """Move the mean of the gradient, and then the parameters, in place."""
+    m.lerp_(gradient, 1.0 - betas[0])
+    ratio = m / (rho * h).clamp_(min=eps)
+    p.mul_(1.0 - lr * weight_decay).sub_(ratio.clamp_(-1.0, 1.0), alpha=lr)
 
 
 class Sophia(torch.optim.Optimizer):
@@ -77,10 +106,10 @@ class Sophia(torch.optim.Optimizer):
         self,
         params: Iterable,
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.95),
-        rho: float = 0.04,
+        betas: tuple[float, float] = BETAS,
+        rho: float = RHO,
         weight_decay: float = 0.01,
-        eps: float = 1e-15,
+        eps: float = EPS,
     ) -> None:
         for name, value in (("lr", lr), ("rho", rho), ("eps", eps)):
             if not value > 0:
@@ -98,13 +127,10 @@ class Sophia(torch.optim.Optimizer):
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
-            lr, decay = group["lr"], 1.0 - group["lr"] * group["weight_decay"]
+            own = {name: group[name] for name in ("lr", "weight_decay", "betas", "rho", "eps")}
             for p in group["params"]:
                 if p.grad is not None:
-                    m, h = self._moments(p)
-                    m.lerp_(p.grad, 1.0 - group["betas"][0])
-                    ratio = m / (group["rho"] * h).clamp_(min=group["eps"])
-                    p.mul_(decay).sub_(ratio.clamp_(-1.0, 1.0), alpha=lr)
+                    _step(p, p.grad, *self._moments(p), **own)
         return loss
 
     @torch.no_grad()

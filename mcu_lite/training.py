@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import trange
 
 from mcu_lite.models import MODELS
-from mcu_lite.optimizers import Sophia, adamw, sophia
+from mcu_lite.optimizers import adamw, sophia
 from mcu_lite.stacks import Architecture, Stack, architecture_of, generators, initial_rows
 from mcu_lite.tasks import Task, known, pick
 from mcu_lite.texts import IGNORED
@@ -70,7 +70,7 @@ def descend(
     if curvature is None:
         update = adamw(rows, weight_decay)
     else:
-        update = sophia(Sophia([rows], weight_decay=weight_decay), curvature)
+        update = sophia(rows, curvature, weight_decay)
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
         torch.manual_seed(seed)

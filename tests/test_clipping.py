@@ -2,7 +2,8 @@ import pytest
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.clipping import Watched, clipped_share
+from mcu_lite.clipping import clipped_share, share_at_bound
+from mcu_lite.optimizers import RHO, sophia
 
 
 def test_the_run_is_the_one_of_unlearn(theta, task):
@@ -13,16 +14,22 @@ def test_the_run_is_the_one_of_unlearn(theta, task):
 
 
 def test_the_share_is_counted_by_hand():
-    p = torch.zeros(2, 5, requires_grad=True)
-    sophia = Watched([p], lr=0.5, rho=1.0, weight_decay=0.0)
+    # A coordinate is clipped where |m| reaches ρh, of those that ever had a gradient.
+    h = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]] * 2)
+    m = RHO * torch.tensor([[0.9, 1.1, -1.2, 0.0, 1e-6], [0.1, 0.1, 0.1, 0.0, 0.0]])
+    assert share_at_bound(m, h).tolist() == [0.75, 0.0]
+    rows, seen = torch.zeros(2, 5, requires_grad=True), []
+
+    def watch(m, h):
+        seen.append(share_at_bound(m, h))
+
+    update = sophia(rows, lambda rows: 20 * h, 0.0, watch)
+    update(10 * m, 0.5)
     # After one observation h is 0.05 times the estimate, and m 0.1 times the gradient.
-    sophia.observe([torch.tensor([[20.0, 20.0, 20.0, 20.0, 0.0]] * 2)])
-    p.grad = torch.tensor([[9.0, 11.0, -12.0, 0.0, 1e-6], [1.0, 1.0, 1.0, 0.0, 0.0]])
-    sophia.step()
-    assert [share.tolist() for share in sophia.clipped] == [[0.75, 0.0]]
-    assert ((p.detach().abs() == 0.5).sum(1) == torch.tensor([3, 0])).all()
-    sophia.step()
-    assert len(sophia.clipped) == 2
+    assert [share.tolist() for share in seen] == [[0.75, 0.0]]
+    assert ((rows.detach().abs() == 0.5).sum(1) == torch.tensor([3, 0])).all()
+    update(10 * m, 0.5)
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("method", ["salun", "retrain"])
