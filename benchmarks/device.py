@@ -27,7 +27,7 @@ from mcu_lite.photographs import as_task
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 ORACLES, ALONE, EPOCHS = (512, 4, 20) if GPU else (16, 4, 5)
-NETWORK, DATA, BATCH = ("resnet18", "images", 256) if GPU else ("resnet_small", "patches", 64)
+NETWORK, BATCH = ("resnet18", 256) if GPU else ("resnet_small", 64)
 ROUNDS = 2 if GPU else 7
 STEPS = (10, 90) if GPU else (10, 40)
 SEEDS = 3
@@ -82,7 +82,7 @@ def oracles() -> dict:
 def photographs(seeds: int) -> mcu.Task:
     """On a GPU as many pixels as CIFAR-10's, and none of its content: for times alone."""
     if not GPU:
-        return mcu.load_task(DATA, seeds=seeds)
+        return mcu.load_task("patches", seeds=seeds)
     rng = torch.Generator().manual_seed(0)
     x = torch.randint(256, (2_560, 3, 32, 32), generator=rng, dtype=torch.uint8).numpy()
     y = torch.randint(10, (2_560,), generator=rng).numpy()

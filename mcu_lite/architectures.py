@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -229,8 +229,7 @@ class Architecture:
             # A large batch keeps the processor busy: batching the models only costs memory.
             whole = self.module.training or (self.norms and not self.measuring)
             size = len(inputs) if whole else how_many(self, state, inputs[None], len(inputs))
-            each = (_aligned({n: v[i] for n, v in state.items()}) for i in range(len(rows)))
-            outputs = [self._in_parts(own, inputs, size) for own in each]
+            outputs = [self._in_parts(own, inputs, size) for own in _of_each(state, len(rows))]
             # The outputs of a single model may be large: they are not copied.
             return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
         size = how_many(self, state, inputs, len(rows))
@@ -263,14 +262,18 @@ class Architecture:
             return run_chain(self.module, state, x).float()
         return self._call(state, x).float()
 
+    @property
+    def _compiled(self) -> str | None:
+        return getattr(self.module, "compiled", None)
+
     @cached_property
     def _call(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-        module, backend = self.module, getattr(self.module, "compiled", None)
+        module = self.module
 
         def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(module, state, (x,))
 
-        return torch.compile(call, backend=backend) if backend else call
+        return torch.compile(call, backend=self._compiled) if self._compiled else call
 
     def _in_parts(self, state: dict[str, Tensor], inputs: Tensor, size: int) -> Tensor:
         if size >= len(inputs):
@@ -280,9 +283,9 @@ class Architecture:
     def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         if self.chain:  # which takes many models as it takes one
             return self._one(state, inputs)
-        if not getattr(self.module, "vectorised", True) or hasattr(self.module, "compiled"):
-            each = (_aligned({n: v[i] for n, v in state.items()}) for i in range(len(inputs)))
-            return torch.stack([self._one(own, x) for own, x in zip(each, inputs)])
+        if self._compiled or not getattr(self.module, "vectorised", True):
+            each = zip(_of_each(state, len(inputs)), inputs)
+            return torch.stack([self._one(own, x) for own, x in each])
         return vmap(self._one, randomness="different")(state, inputs)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
@@ -290,6 +293,11 @@ class Architecture:
         parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
         lead = rows.shape[:-1]
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
+
+
+def _of_each(state: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
+    """Yield what each row is called with, from the state of all."""
+    return (_aligned({n: v[i] for n, v in state.items()}) for i in range(rows))
 
 
 def _aligned(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,13 +13,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return mcu.load_task("digits", seeds=2)
-
-
-@pytest.fixture(scope="module")
-def original(digits):
-    return mcu.train(digits, epochs=10)
+def original(task):
+    return mcu.train(task, epochs=10)
 
 
 def values(models, task, **options):
@@ -32,8 +27,8 @@ def require_agreement(ours, theirs, rtol=1e-3, atol=1e-3):
 
 
 @pytest.mark.parametrize("method", mcu.METHODS)
-def test_methods_descend_to_the_same_models(digits, original, method):
-    rows = [mcu.unlearn(original.to(d), digits.to(d), method, epochs=2).rows for d in (GPU, "cpu")]
+def test_methods_descend_to_the_same_models(task, original, method):
+    rows = [mcu.unlearn(original.to(d), task.to(d), method, epochs=2).rows for d in (GPU, "cpu")]
     assert rows[0].device.type == GPU
     moved = (rows[1] - original.rows).norm(dim=1)
     # SalUn's mask is a comparison, which rounding can turn for a weight or two.
@@ -42,23 +37,23 @@ def test_methods_descend_to_the_same_models(digits, original, method):
 
 
 @pytest.mark.parametrize("switch", [{"curriculum": 1.0}, {"order": 2}], ids=str)
-def test_switches_give_the_same_models(digits, original, switch):
+def test_switches_give_the_same_models(task, original, switch):
     here, there = (
-        mcu.unlearn(original.to(d), digits.to(d), "npo", steps=20, **switch) for d in (GPU, "cpu")
+        mcu.unlearn(original.to(d), task.to(d), "npo", steps=20, **switch) for d in (GPU, "cpu")
     )
-    require_agreement(values(here, digits.to(GPU)), values(there, digits), 0.03, 0.02)
+    require_agreement(values(here, task.to(GPU)), values(there, task), 0.03, 0.02)
 
 
 @pytest.mark.parametrize(
     "curve", [{}, {"curve": "linear"}, {"curve": "chain", "bends": 3}], ids=str
 )
-def test_curves_are_the_same(digits, original, curve):
+def test_curves_are_the_same(task, original, curve):
     found = []
     for device in (GPU, "cpu"):
-        task, theta = digits.to(device), original.to(device)
-        a, b = (mcu.unlearn(theta, task, "npo", seed=s, steps=20) for s in (0, 1))
-        path = mcu.connect(a, b, task, objective="npo", steps=20, **curve)
-        found.append(values(path, task, ts=5))
+        own, theta = task.to(device), original.to(device)
+        a, b = (mcu.unlearn(theta, own, "npo", seed=s, steps=20) for s in (0, 1))
+        path = mcu.connect(a, b, own, objective="npo", steps=20, **curve)
+        found.append(values(path, own, ts=5))
     require_agreement(*found, 0.03, 0.02)
 
 
@@ -76,19 +71,19 @@ def test_every_quick_metric_of_equal_models_is_the_same(name, model):
     require_agreement(ours, values(theta, task, oracle=oracle), 0.01, 0.01)
 
 
-def test_the_same_seed_on_the_same_gpu_gives_the_same_numbers(digits):
-    first, second = (mcu.train(digits.to(GPU), epochs=3).rows for _ in range(2))
+def test_the_same_seed_on_the_same_gpu_gives_the_same_numbers(task):
+    first, second = (mcu.train(task.to(GPU), epochs=3).rows for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_mixed_precision_is_a_context(digits):
-    task = digits.to(GPU)
-    full = mcu.train(task, epochs=10)
+def test_mixed_precision_is_a_context(task):
+    own = task.to(GPU)
+    full = mcu.train(own, epochs=10)
     with torch.autocast(GPU, torch.bfloat16):
-        mixed = mcu.train(task, epochs=10)
-        table = values(mixed, task, metrics=["accuracy"])
+        mixed = mcu.train(own, epochs=10)
+        table = values(mixed, own, metrics=["accuracy"])
     assert mixed.rows.dtype == torch.float32 and not torch.equal(mixed.rows, full.rows)
-    require_agreement(table, values(full, task, metrics=["accuracy"]), 0.1, 0.05)
+    require_agreement(table, values(full, own, metrics=["accuracy"]), 0.1, 0.05)
 
 
 def test_a_stack_is_divided_to_fit_the_memory_that_is_left(monkeypatch):

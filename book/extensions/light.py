@@ -7,10 +7,13 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-UNUSED = re.compile(
-    r"<script[^>]*fontawesome\.js[^>]*></script>\n?|<link[^>]*fontawesome\.js[^>]*>\n?"
-)
-FORMULAS = re.compile(r"<script[^>]*katex[^>]*></script>\n?|<link[^>]*katex[^>]*>\n?")
+
+def tags(name: str) -> re.Pattern:
+    """Match what loads a file of this name."""
+    return re.compile(rf"<script[^>]*{name}[^>]*></script>\n?|<link[^>]*{name}[^>]*>\n?")
+
+
+UNUSED, FORMULAS = tags(r"fontawesome\.js"), tags("katex")
 
 
 def drop_unused(app: Sphinx, exception: Exception | None) -> None:
