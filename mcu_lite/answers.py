@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ def exact_match(outputs: Outputs, split: str) -> np.ndarray:
 @metric("truth_ratio", "truth ratio", "oracle", ("forget",), needs_texts=True)
 def truth_ratio(outputs: Outputs, split: str) -> np.ndarray:
     """Mean of min(R, 1): 0 if the true answer stands out, 1 if false ones are as probable."""
-    return np.minimum(truth_ratios(outputs.source, "models", split), 1).mean(-1)
+    return np.minimum(outputs.once(truth_ratios, split), 1).mean(-1)
 
 
 @metric(
@@ -51,7 +51,7 @@ def truth_ratio(outputs: Outputs, split: str) -> np.ndarray:
 )
 def forget_quality(outputs: Outputs, split: str) -> np.ndarray:
     """Chance of truth ratios at least so different from the retrained model's, were they alike."""
-    own, wanted = (truth_ratios(outputs.source, who, split) for who in ("models", "oracle"))
+    own, wanted = (o.once(truth_ratios, split) for o in (outputs, outputs.oracle))
     return np.array([ks_2samp(ratios, wanted[0]).pvalue for ratios in own])
 
 
@@ -60,7 +60,7 @@ def rouge(outputs: Outputs, split: str) -> np.ndarray:
     """Mean recall of the longest common subsequence of words (Lin, 2004)."""
     source = outputs.source
     index = getattr(source.task, split)[source.b, :SAMPLE]
-    given, true = answers(source, "models", index)
+    given, true = answers(source, index)
     score = _rouge()
     return np.array([np.mean([score(t, g) for t, g in zip(true, said)]) for said in given])
 
@@ -68,22 +68,21 @@ def rouge(outputs: Outputs, split: str) -> np.ndarray:
 @metric("utility", "model utility", "higher", ("retain",), needs_texts=True, slow=True)
 def utility(outputs: Outputs, split: str) -> np.ndarray:
     """Harmonic mean of the answers' probability, ROUGE-L and max(0, 1 - R), each a mean."""
-    ratios = truth_ratios(outputs.source, "models", split)
-    truth = np.maximum(0, 1 - ratios).mean(-1)
+    truth = np.maximum(0, 1 - outputs.once(truth_ratios, split)).mean(-1)
     parts = np.stack([probability(outputs, split), rouge(outputs, split), truth])
     return hmean(np.maximum(parts, 0), axis=0)
 
 
-@lru_cache(maxsize=4)
-def truth_ratios(source: Source, who: str, split: str) -> np.ndarray:
+def truth_ratios(outputs: Outputs, split: str) -> np.ndarray:
     """R of examples: mean p of the false answers over p of the paraphrased true one, (M, n).
 
     Each p is a geometric mean over tokens. Of the retain set only the first `SAMPLE` are asked.
     """
+    source = outputs.source
     index = getattr(source.task, split)[source.b, : None if split == "forget" else SAMPLE]
-    texts, rows = source.task.texts, source.rows[who]
+    texts = source.task.texts
     true, false = (
-        np.exp(-_losses(source, rows, *(part[index] for part in pairs)))
+        np.exp(-_losses(source, *(part[index] for part in pairs)))
         for pairs in (texts.paraphrased, texts.perturbed)
     )
     tiny = np.finfo(true.dtype).tiny
@@ -91,19 +90,19 @@ def truth_ratios(source: Source, who: str, split: str) -> np.ndarray:
 
 
 @torch.no_grad()
-def _losses(source: Source, rows: Tensor, inputs: Tensor, labels: Tensor) -> np.ndarray:
+def _losses(source: Source, inputs: Tensor, labels: Tensor) -> np.ndarray:
     """Loss of M models on every text of (n, K, L), shape (M, n, K)."""
     flat = inputs.flatten(0, 1)
-    each = (source.architecture.logits(row[None], flat, shared=True)[0] for row in rows)
+    each = (source.architecture.logits(row[None], flat, shared=True)[0] for row in source.rows)
     return torch.stack([per_example(z.view(*labels.shape, -1), labels) for z in each]).cpu().numpy()
 
 
-def answers(source: Source, who: str, index: Tensor) -> tuple[list[list[str]], list[str]]:
+def answers(source: Source, index: Tensor) -> tuple[list[list[str]], list[str]]:
     """Generated answers of each model to some questions of the pool, and the true ones."""
     task, texts = source.task, source.task.texts
     inputs, labels = task.inputs[index], task.truth[index]
     longest = int((labels != IGNORED).sum(1).max())
-    given = generate(source.architecture, source.rows[who], inputs, labels, longest)
+    given = generate(source.architecture, source.rows, inputs, labels, longest)
     said = [[written(answer, texts) for answer in model] for model in given]
     return said, [written(answer, texts) for answer in labels]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,11 @@ from torch import Tensor
 from mcu_lite.curves import Path
 from mcu_lite.metrics import METRICS, Metric, Outputs, Source
 from mcu_lite.objectives import incompetent_rows
-from mcu_lite.stacks import Stack
+from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.texts import IGNORED
+
+Evaluator = Callable[..., pd.DataFrame]
 
 
 def evaluate(
@@ -51,24 +55,69 @@ def evaluate(
     >>> evaluate(theta, task, metrics=["accuracy"]).split.unique().tolist()
     ['retain', 'forget', 'test']
     """
+    return evaluator(task, metrics=metrics, oracle=oracle)(models, ts)
+
+
+def evaluator(
+    task: Task, *, metrics: Iterable[str] | None = None, oracle: Stack | None = None
+) -> Evaluator:
+    """Return `evaluate` for many paths or stacks: what they are compared with is asked once.
+
+    Parameters
+    ----------
+    task, metrics, oracle
+        As of `evaluate`.
+
+    Returns
+    -------
+    function of (models, ts=41) to pandas.DataFrame
+
+    Examples
+    --------
+    >>> measure = evaluator(task, oracle=oracle, metrics=["js_to_oracle"])
+    >>> measure(oracle).value.abs().max() < 1e-6 < measure(theta).value.min()
+    True
+    """
     chosen = _choose(metrics, task, oracle)
-    if isinstance(models, Path):
-        ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
-        rows = models.rows(ts)
-    else:
-        ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
-    if rows.shape[1] != len(task):
-        raise ValueError(f"models has {rows.shape[1]} rows but task has {len(task)} splits")
-    architecture = models.architecture.evaluating()
-    side = {} if oracle is None else {"oracle": oracle.rows}
-    if any(m.needs_incompetent for m in chosen):
-        side["incompetent"] = incompetent_rows(models.architecture, task.seeds).to(rows)
     cells = [(m, split) for m in chosen for split in m.splits]
-    values = np.full((len(task), len(cells), len(ts)), np.nan)
-    for b in np.flatnonzero(~models.diverged.cpu().numpy()):
-        own = {"models": rows[:, b]} | {k: r[b : b + 1] for k, r in side.items()}
-        outputs = _outputs(Source(architecture, own, task, b))
-        values[b] = [_read(m, outputs, split) for m, split in cells]
+    if oracle is not None:
+        _fitting("oracle", oracle.rows, task)
+
+    @cache
+    def incompetent(architecture: Architecture, dtype: torch.dtype) -> Tensor:
+        return incompetent_rows(architecture, task.seeds).to(task.labels.device, dtype)
+
+    @cache
+    def beside(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
+        others = {}
+        if oracle is not None:
+            others["oracle"] = oracle.architecture, oracle.rows
+        if any(m.needs_incompetent for m in chosen):
+            others["incompetent"] = architecture, incompetent(architecture, dtype)
+        return {who: _outputs(own, r[b : b + 1], task, b) for who, (own, r) in others.items()}
+
+    def measure(models: Path | Stack, ts: int | Sequence[float] = 41) -> pd.DataFrame:
+        architecture = models.architecture
+        if isinstance(models, Path):
+            ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
+            rows = models.rows(ts)
+        else:
+            ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
+        _fitting("models", rows[0], task)
+        values = np.full((len(task), len(cells), len(ts)), np.nan)
+        for b in np.flatnonzero(~models.diverged.cpu().numpy()):
+            others = beside(architecture, rows.dtype, b)
+            outputs = replace(_outputs(architecture, rows[:, b], task, b), **others)
+            values[b] = [_read(m, outputs, split) for m, split in cells]
+        return _table(values, ts, task, cells)
+
+    return measure
+
+
+def _table(
+    values: np.ndarray, ts: np.ndarray, task: Task, cells: list[tuple[Metric, str]]
+) -> pd.DataFrame:
+    """Values (B, cells, T) line by line."""
     names = {"split": [split for _, split in cells], "metric": [m.name for m, _ in cells]}
     return pd.DataFrame(
         {
@@ -78,6 +127,11 @@ def evaluate(
             "value": values.ravel(),
         }
     )
+
+
+def _fitting(name: str, rows: Tensor, task: Task) -> None:
+    if len(rows) != len(task):
+        raise ValueError(f"{name} has {len(rows)} rows but task has {len(task)} splits")
 
 
 def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
@@ -103,9 +157,9 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
     return chosen
 
 
-def _outputs(source: Source) -> Outputs:
-    """Logits of all models on every split, in one pass, as views of one array."""
-    task, b = source.task, source.b
+def _outputs(architecture: Architecture, rows: Tensor, task: Task, b: int) -> Outputs:
+    """Logits of M models on every split, in one pass, as views of one array."""
+    source = Source(architecture.evaluating(), rows, task, b)
     index = torch.cat([getattr(task, s)[b] for s in SPLITS])
     observed, truth = task.labels[b, index], task.truth[index]
     given, starts = observed != IGNORED, None
@@ -117,19 +171,13 @@ def _outputs(source: Source) -> Outputs:
         ends = first[ends]
     labels = _parts(observed[given].cpu().numpy(), ends)
     labels |= {"nonmember": labels["test"], "test": truth[given].cpu().numpy()[ends[1] :]}
-    logits = {
-        who: _parts(_labelled(source, rows, index, given).cpu().numpy(), ends)
-        for who, rows in source.rows.items()
-    }
-    side = {
-        who: {s: v[0] for s, v in own.items()} for who, own in logits.items() if who != "models"
-    }
-    return Outputs(logits["models"], labels, **side, starts=starts, source=source)
+    logits = _parts(_labelled(source, index, given).cpu().numpy(), ends)
+    return Outputs(logits, labels, starts=starts, source=source)
 
 
-def _labelled(source: Source, rows: Tensor, index: Tensor, given: Tensor) -> Tensor:
+def _labelled(source: Source, index: Tensor, given: Tensor) -> Tensor:
     """Logits of M models at the examples, or tokens of them, that have a label, (M, k, classes)."""
-    task, predict = source.task, source.architecture.predict
+    task, rows, predict = source.task, source.rows, source.architecture.predict
     inputs, retain = task.inputs[index], task.inputs[task.retain[source.b]]
     if given.ndim == 1:
         return predict(rows, inputs, retain, shared=True)

@@ -78,13 +78,12 @@ def said(
         raise ValueError(f"task must be one of texts, but it is {task.name!r}")
     lines = []
     for name, path in paths.items():
-        rows = {"models": path.rows(ts)[:, b]}
-        source = Source(path.architecture.evaluating(), rows, task, b)
+        source = Source(path.architecture.evaluating(), path.rows(ts)[:, b], task, b)
         for split in ("forget", "retain"):
             every = getattr(task, split)[b]
             # Questions about a person come in a fixed order: an even stride would skip kinds.
             index = every[:: len(every) // questions | 1][:questions]
-            given, true = answers(source, "models", index)
+            given, true = answers(source, index)
             asked = [_question(task, i) for i in index.tolist()]
             for t, model in zip(ts, given):
                 lines += [(name, float(t), split, *own) for own in zip(asked, true, model)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -21,15 +21,14 @@ class Source:
     Parameters
     ----------
     architecture : Architecture
-    rows : dict of Tensor
-        "models", shape (M, P), and where they are known "oracle" and "incompetent", (1, P).
+    rows : Tensor, shape (M, P)
     task : Task
     b : int
         Which of its splits.
     """
 
     architecture: Architecture
-    rows: dict[str, Tensor]
+    rows: Tensor
     task: Task
     b: int
 
@@ -44,8 +43,8 @@ class Outputs:
         By split. Of texts the k tokens that have a label, one text after the other; else k = n.
     labels : dict of int arrays, shape (k,)
         By split; in addition "nonmember": observed labels of the test images.
-    oracle, incompetent : dict of arrays, shape (k, classes), optional
-        Logits of the retrained model, and of a freshly initialised one.
+    oracle, incompetent : Outputs, optional
+        Of one retrained model, and of a freshly initialised one.
     starts : dict of int arrays, shape (n,), optional
         Where each text begins among the k tokens.
     source : Source, optional
@@ -53,10 +52,11 @@ class Outputs:
 
     logits: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
-    oracle: dict[str, np.ndarray] | None = None
-    incompetent: dict[str, np.ndarray] | None = None
+    oracle: Outputs | None = None
+    incompetent: Outputs | None = None
     starts: dict[str, np.ndarray] | None = None
     source: Source | None = None
+    found: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def log_p(self) -> dict[str, np.ndarray]:
@@ -75,6 +75,12 @@ class Outputs:
             return values
         starts = self.starts[split]
         return np.add.reduceat(values, starts, -1) / np.diff(starts, append=values.shape[-1])
+
+    def once(self, function: Reading, split: str) -> np.ndarray:
+        """``function(self, split)``, computed when the first of several metrics asks for it."""
+        if (function, split) not in self.found:
+            self.found[function, split] = function(self, split)
+        return self.found[function, split]
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class Metric:
 
 METRICS: dict[str, Metric] = {}
 BETTER = ("higher", "lower", "oracle")
-OPTIONS = [field.name for field in fields(Metric) if field.default is False]
+OPTIONS = [f.name for f in fields(Metric) if f.default is False]
 Reading = Callable[[Outputs, str], np.ndarray]
 
 
@@ -224,21 +230,21 @@ def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np
 @metric("zrf", "zero-retrain forgetting", "oracle", ("forget",), needs_incompetent=True)
 def zrf(outputs: Outputs, split: str) -> np.ndarray:
     """1 - mean JS to an incompetent model, in bits (Chundawat et al., 2023)."""
-    untrained = log_probabilities(outputs.incompetent[split])
-    return 1 - outputs.by_example(js(outputs.log_p[split], untrained), split).mean(-1) / np.log(2)
+    apart = js(outputs.log_p[split], outputs.incompetent.log_p[split])
+    return 1 - outputs.by_example(apart, split).mean(-1) / np.log(2)
 
 
 @metric("kl_to_oracle", "KL from the oracle (nats)", "lower", needs_oracle=True)
 def kl_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
     """Mean KL(oracle ‖ model)."""
-    apart = kl(log_probabilities(outputs.oracle[split]), outputs.log_p[split])
+    apart = kl(outputs.oracle.log_p[split], outputs.log_p[split])
     return outputs.by_example(apart, split).mean(-1)
 
 
 @metric("js_to_oracle", "JS to the oracle (nats)", "lower", needs_oracle=True)
 def js_to_oracle(outputs: Outputs, split: str) -> np.ndarray:
     """Mean Jensen-Shannon divergence to the oracle, at most log 2."""
-    apart = js(log_probabilities(outputs.oracle[split]), outputs.log_p[split])
+    apart = js(outputs.oracle.log_p[split], outputs.log_p[split])
     return outputs.by_example(apart, split).mean(-1)
 
 

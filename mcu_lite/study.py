@@ -23,7 +23,7 @@ from mcu_lite.cache import cache_folder, load, meaning, save
 from mcu_lite.curves import Path as Curves
 from mcu_lite.curves import connect
 from mcu_lite.design import Condition, Endpoint, Setting
-from mcu_lite.evaluation import evaluate
+from mcu_lite.evaluation import Evaluator, evaluator
 from mcu_lite.methods import METHODS
 from mcu_lite.metrics import METRICS
 from mcu_lite.models import MODELS
@@ -202,25 +202,25 @@ def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path)
     """Fit and measure several conditions as one stack; store each by itself."""
     own = _original(task, setting, folder), task, setting, folder
     a, b = ([_endpoint(getattr(c, side), *own) for c in chunk] for side in "ab")
-    given = {"metrics": setting.metrics, "oracle": _endpoint(ORACLE, *own)}
+    measure = evaluator(task, metrics=setting.metrics, oracle=_endpoint(ORACLE, *own))
     fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
     fit["steps"] = setting.steps
     path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     ts = np.linspace(0, 1, setting.ts)
     for i, condition in enumerate(chunk):
         part = path.part(slice(i * len(task), (i + 1) * len(task)))
-        between = evaluate(part, task, ts[1:-1], **given)
-        ends = (_measured(getattr(condition, side), *own, given) for side in "ab")
+        between = measure(part, ts[1:-1])
+        ends = (_measured(getattr(condition, side), *own, measure) for side in "ab")
         save(folder, _name(setting, condition), _along(*ends, between, part, ts))
 
 
 def _measured(
-    end: Endpoint, theta: Stack, task: Task, setting: Setting, folder: Path, given: dict
+    end: Endpoint, theta: Stack, task: Task, setting: Setting, folder: Path, measure: Evaluator
 ) -> pd.DataFrame:
     """Measure the models at one end once, for all paths that begin or end there."""
     name = _name(setting, ("measured", end))
     if (table := load(folder, name)) is None:
-        table = evaluate(_endpoint(end, theta, task, setting, folder), task, **given)
+        table = measure(_endpoint(end, theta, task, setting, folder))
         save(folder, name, table)
     return table
 

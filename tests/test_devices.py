@@ -16,7 +16,7 @@ import mcu_lite as mcu
 from mcu_lite import memory
 from mcu_lite.answers import truth_ratios
 from mcu_lite.evaluation import _labelled
-from mcu_lite.metrics import Source
+from mcu_lite.metrics import Outputs, Source
 from mcu_lite.relearning import average_predictions
 from mcu_lite.texts import generate
 from mcu_lite.trajectories import logit_line
@@ -92,9 +92,8 @@ def everything(name):
             path = mcu.connect(a, b, task, objective=objective, steps=2, bends=2)
             assert path.control.is_cuda
         chain = mcu.connect(a, b, task, curve="chain", objective="retain", steps=2)
-        source = Source(chain.architecture.evaluating(), {}, task, 0)
-        rows = chain.rows([0, 0.5, 1])[:, 0]
-        assert _labelled(source, rows, task.test[0], task.labels[0, task.test[0]] >= 0).is_cuda
+        source = Source(chain.architecture, chain.rows([0, 0.5, 1])[:, 0], task, 0)
+        assert _labelled(source, task.test[0], task.labels[0, task.test[0]] >= 0).is_cuda
         logit_line(a, b, task, 3)
         average_predictions(path, [0, 1], task, "test")
         assert not path.to("cpu").control.is_cuda
@@ -111,7 +110,7 @@ def answering():
         task = task.to(DEVICE)
         rows, index = torch.zeros(2, architecture.size, device=DEVICE), task.forget[0, :3]
         assert generate(architecture, rows, task.inputs[index], task.truth[index], 3).is_cuda
-        ratios = truth_ratios(Source(architecture, {"models": rows}, task, 0), "models", "forget")
+        ratios = truth_ratios(Outputs({}, {}, source=Source(architecture, rows, task, 0)), "forget")
         assert ratios.shape == (2, task.forget.shape[1])
     print("done")
 

@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 import mcu_lite as mcu
 from mcu_lite import connectivity
 from mcu_lite import metrics as m
+from mcu_lite.evaluation import evaluator
 
 
 def test_js_and_kl_against_scipy():
@@ -41,7 +42,7 @@ def test_loss_accuracy_and_membership_against_scikit_learn(path, task):
 
 def test_zrf_of_the_incompetent_model_is_one(task):
     logits = {"forget": np.random.default_rng(0).normal(size=(1, 5, 10))}
-    outputs = m.Outputs(logits, {}, incompetent={"forget": logits["forget"][0]})
+    outputs = m.Outputs(logits, {}, incompetent=m.Outputs(logits, {}))
     assert m.zrf(outputs, "forget") == pytest.approx(1.0)
 
 
@@ -93,6 +94,34 @@ def test_is_connected_names_the_inequality_the_place_and_the_amount():
     (line,) = mcu.is_connected(losses(flat, flat - 2 * (np.arange(11) == 8), ts), 0.1).itertuples()
     assert (line.connected, line.breaks, line.t) == (False, "forget", ts[8])
     assert mcu.is_connected(losses(flat, flat * np.nan, ts)).connected.isna().all()
+
+
+def test_an_evaluator_asks_the_oracle_once_and_says_what_evaluate_says(
+    path, theta, oracle, task, monkeypatch
+):
+    asked, predict = [], mcu.Architecture.predict
+
+    def counted(self, rows, *inputs, **how):
+        asked.append(len(rows))
+        return predict(self, rows, *inputs, **how)
+
+    names = ["js_to_oracle", "zrf", "loss"]
+    alone = [mcu.evaluate(m, task, 3, metrics=names, oracle=oracle) for m in (path, theta)]
+    monkeypatch.setattr(mcu.Architecture, "predict", counted)
+    measure = evaluator(task, metrics=names, oracle=oracle)
+    for table, models in zip(alone, (path, theta)):
+        pd.testing.assert_frame_equal(measure(models, 3), table)
+    # For each split: the oracle, the incompetent model, three points of the path; later one model.
+    assert sorted(asked) == sorted(len(task) * [1, 1, 3, 1])
+
+
+def test_the_oracle_may_be_of_another_architecture(theta, task):
+    other = mcu.train(task, lambda: mcu.mlp(width=16), epochs=5)
+    table = mcu.evaluate(theta, task, metrics=["kl_to_oracle"], oracle=other)
+    value = table[(table.seed == 1) & (table.split == "test")].value.item()
+    x, _ = task.split("test")
+    p, q = (s.module(1)(x[1]).detach().double().softmax(-1).numpy() for s in (other, theta))
+    assert value == pytest.approx(entropy(p, q, axis=-1).mean(), rel=1e-4)
 
 
 def test_bad_input_is_named(path, task):
