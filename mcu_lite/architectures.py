@@ -225,16 +225,16 @@ class Architecture:
                 f"which needs them; got {'some' if statistics else 'none'}"
             )
         state = self.named(rows) | (statistics or {})
-        if shared:
-            # A large batch keeps the processor busy: batching the models only costs memory.
-            whole = self.module.training or (self.norms and not self.measuring)
-            size = len(inputs) if whole else how_many(self, state, inputs[None], len(inputs))
-            outputs = [self._in_parts(own, inputs, size) for own in _of_each(state, len(rows))]
-            # The outputs of a single model may be large: they are not copied.
-            return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
-        size = how_many(self, state, inputs, len(rows))
+        size = 0 if shared else how_many(self, state, inputs, len(rows))
         if size >= len(rows):
             return self._all(state, inputs)
+        if shared or not torch.is_grad_enabled():
+            # A large batch keeps the processor busy: batching the models only costs memory.
+            batches = inputs.expand(len(rows), *inputs.shape) if shared else inputs
+            each = zip(_of_each(state, len(rows)), batches)
+            outputs = [self._in_parts(own, x) for own, x in each]
+            # The outputs of a single model may be large: they are not copied.
+            return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
         # What a part needs for its gradient is computed again when its turn comes.
         parts = (
             ({n: v[i : i + size] for n, v in state.items()}, inputs[i : i + size])
@@ -275,7 +275,11 @@ class Architecture:
 
         return torch.compile(call, backend=self._compiled) if self._compiled else call
 
-    def _in_parts(self, state: dict[str, Tensor], inputs: Tensor, size: int) -> Tensor:
+    def _in_parts(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Outputs of one model (n, classes), of as many examples at a time as fit."""
+        whole = self.module.training or (self.norms and not self.measuring)
+        one = {n: v.unsqueeze(0) for n, v in state.items()}
+        size = len(inputs) if whole else how_many(self, one, inputs[None], len(inputs))
         if size >= len(inputs):
             return self._one(state, inputs)
         return torch.cat([self._one(state, x) for x in inputs.split(size)])

@@ -74,9 +74,9 @@ def evaluator(
 
     Examples
     --------
-    >>> measure = evaluator(task, oracle=oracle, metrics=["js_to_oracle"])
-    >>> measure(oracle).value.abs().max() < 1e-6 < measure(theta).value.min()
-    True
+    >>> measure = evaluator(task, oracle=theta, metrics=["js_to_oracle"])
+    >>> [measure(models).value.gt(1e-6).any().item() for models in (theta, a, b)]
+    [False, True, True]
     """
     chosen = _choose(metrics, task, oracle)
     cells = [(m, split) for m in chosen for split in m.splits]
@@ -84,16 +84,13 @@ def evaluator(
         _fitting("oracle", oracle.rows, task)
 
     @cache
-    def incompetent(architecture: Architecture, dtype: torch.dtype) -> Tensor:
-        return incompetent_rows(architecture, task.seeds).to(task.labels.device, dtype)
-
-    @cache
     def beside(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
         others = {}
         if oracle is not None:
             others["oracle"] = oracle.architecture, oracle.rows
         if any(m.needs_incompetent for m in chosen):
-            others["incompetent"] = architecture, incompetent(architecture, dtype)
+            drawn = incompetent_rows(architecture, task.seeds)
+            others["incompetent"] = architecture, drawn.to(task.device, dtype)
         return {who: _outputs(own, r[b : b + 1], task, b) for who, (own, r) in others.items()}
 
     def measure(models: Path | Stack, ts: int | Sequence[float] = 41) -> pd.DataFrame:

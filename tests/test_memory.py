@@ -56,6 +56,26 @@ def test_dropout_in_parts_has_the_gradient_of_its_own_mask(tight):
     torch.testing.assert_close(kept, counted)
 
 
+def test_without_a_gradient_a_model_takes_no_more_examples_than_fit(tight):
+    seen = []
+
+    class Watched(nn.Linear):
+        def forward(self, x):
+            if not isinstance(x, torch._subclasses.FakeTensor):
+                seen.append(len(x))
+            return super().forward(x).tanh()
+
+    net = nn.Sequential(Watched(50, 100), nn.Linear(100, 3))
+    net.vectorised = False
+    architecture = Architecture(net).evaluating()
+    rows, inputs = torch.randn(2, architecture.size), torch.randn(2, 5000, 50)
+    with torch.no_grad():
+        parts = architecture.logits(rows, inputs)
+    assert max(seen) < 1500 and sum(seen) == 2 * 5000
+    alone = [architecture.module_at(row)(x) for row, x in zip(rows, inputs)]
+    torch.testing.assert_close(parts, torch.stack(alone))
+
+
 def test_what_a_model_keeps_is_counted_without_a_call():
     def never(module, args):
         assert isinstance(args[0], torch._subclasses.FakeTensor), "it was really called"
