@@ -70,6 +70,8 @@ class Architecture:
         for name, layer in module.named_modules():
             # A frozen backbone keeps its statistics, as it keeps its weights.
             if any(not p.requires_grad for p in layer.parameters(recurse=False)):
+                if getattr(layer, "running_mean", None) is not None:
+                    layer.eval()
                 continue
             if isinstance(layer, _BatchNorm):
                 layer.track_running_stats = False
@@ -100,6 +102,23 @@ class Architecture:
                 f"{_shapes(own)}, expected {_shapes(dict(zip(self.names, self.shapes)))}"
             )
         return torch.cat([p.detach().reshape(-1) for p in own.values()])
+
+    def check_same(self, other: Architecture, complaint: str) -> None:
+        """Raise a `ValueError` unless the same row is the same function in both."""
+        unlike = None
+        if (self.names, self.shapes) != (other.names, other.shapes):
+            unlike = "their trainable parameters do not match"
+        elif str(self.module) != str(other.module):
+            unlike = "their layers do not match"
+        elif names := _apart(self._shared(), other._shared()):
+            unlike = f"what they do not train differs, {names[0]!r}"
+        if unlike:
+            raise ValueError(f"{complaint}: {unlike}")
+
+    def _shared(self) -> dict[str, Tensor]:
+        """Frozen parameters and buffers, which all rows share."""
+        own = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        return {name: v for name, v in own.items() if name not in self.names}
 
     def module_at(self, row: Tensor, inputs: Tensor | None = None) -> nn.Module:
         """Return an ordinary module whose trainable parameters are `row`, shape (P,).
@@ -315,6 +334,19 @@ def _aligned(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _shapes(parameters: dict) -> str:
     return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
+
+
+def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Names under which two modules hold different numbers."""
+
+    def same(v: Tensor, w: Tensor) -> bool:
+        return v is w or (v.shape == w.shape and torch.equal(v, w.to(v)))
+
+    return [
+        n
+        for n in one.keys() | other.keys()
+        if not (n in one and n in other and same(one[n], other[n]))
+    ]
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -6,11 +6,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcu_lite.methods import METHODS
-from mcu_lite.objectives import unlearning_objective
+from mcu_lite.objectives import recipe_for, unlearning_objective
 from mcu_lite.optimizers import EPS, RHO, sophia
-from mcu_lite.stacks import Stack
-from mcu_lite.tasks import Task, known
+from mcu_lite.stacks import Stack, seeded
+from mcu_lite.tasks import Task
 from mcu_lite.unlearning import curvature_of
 
 
@@ -46,7 +45,7 @@ def clipped_share(
     rows : Tensor, shape (B, P)
         Where the run ended.
     """
-    recipe = METHODS[known("method", method, METHODS)]
+    recipe = recipe_for(method, task)
     if recipe.begins != "original" or recipe.saliency < 1:
         raise ValueError(f"method must change all weights of θo, {method!r} does not")
     lr = recipe.lr if lr is None else lr
@@ -57,11 +56,12 @@ def clipped_share(
     def watch(m: Tensor, h: Tensor) -> None:
         shares.append(share_at_bound(m, h))
 
-    update = sophia(rows, curvature_of(objective, seed), watch=watch)
-    for step in range(recipe.steps):
-        (gradient,) = torch.autograd.grad(loss(rows).sum(), rows)
-        clipped = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
-        update(clipped, lr * (1 - step / recipe.steps))
+    update = sophia(rows, curvature_of(objective, seed, task.seeds), watch=watch)
+    with seeded(seed, rows.device):
+        for step in range(recipe.steps):
+            (gradient,) = torch.autograd.grad(loss(rows).sum(), rows)
+            clipped = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
+            update(clipped, lr * (1 - step / recipe.steps))
     share = torch.stack(shares).flatten().tolist()
     pairs = [(step, seed) for step in range(recipe.steps) for seed in task.seeds]
     return pd.DataFrame(pairs, columns=["step", "seed"]).assign(share=share), rows.detach()

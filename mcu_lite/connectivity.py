@@ -108,6 +108,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     wide = table.pivot(index=keys, columns="t", values="value").sort_index(axis=1)
     if wide.shape[1] < 2:
         raise ValueError("table must hold curves, measured at two or more t")
+    _check_whole(wide, table)
     values, ts = wide.to_numpy(), wide.columns.to_numpy()
     lines = wide.index.to_frame(index=False)
     return lines.assign(
@@ -119,6 +120,12 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
         roughness=roughness(values),
         monotonicity=monotonicity(values),
     )
+
+
+def _check_whole(wide: pd.DataFrame, table: pd.DataFrame) -> None:
+    """A gap in `wide` would look like a diverged seed."""
+    if wide.size > len(table):
+        raise ValueError("table must hold curves that are measured at the same ts")
 
 
 def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -154,6 +161,7 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     if losses.t.nunique() < 2 or not {"retain", "forget"} <= set(losses.split):
         raise ValueError("table must hold the loss on retain and forget at two or more t")
     wide = losses.pivot(index=["split", *keys], columns="t", values="value").sort_index(axis=1)
+    _check_whole(wide, losses)
     ts, lines = wide.columns.to_numpy(), losses[keys].drop_duplicates(ignore_index=True)
     own = pd.MultiIndex.from_frame(lines) if len(keys) > 1 else pd.Index(lines[keys[0]])
     over = np.stack(

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mcu_lite.methods import METHODS
-from mcu_lite.objectives import Objective, retain_objective, unlearning_objective
+from mcu_lite.objectives import (
+    Objective,
+    check_rows,
+    retain_objective,
+    unlearning_objective,
+)
 from mcu_lite.stacks import Architecture, Stack, generators
 from mcu_lite.tasks import Task, known
 from mcu_lite.training import descend
@@ -107,7 +112,7 @@ class Path:
         return replace(self, **{f: v.to(device) for f, v in own.items()})
 
     def arc_length(self, ts: Tensor | Sequence[float]) -> Tensor:
-        """Length of the curve from 0 to each t through the points given, shape (T, B)."""
+        """Length of the curve from the first t to each, through the points given, shape (T, B)."""
         steps = self.rows(ts).diff(dim=0).norm(dim=-1)
         return torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(0)])
 
@@ -130,7 +135,8 @@ def connect(
     Parameters
     ----------
     a, b : Stack or nn.Module
-        Endpoints at t=0 and t=1, of one architecture.
+        Endpoints at t=0 and t=1, of one architecture. An objective that compares with the
+        original model takes the ``origin`` of `a`, else of `b`; without any it takes `a` itself.
     task : Task, optional
         Needed when `objective` is a name.
     curve : {"linear", "bezier", "chain"}
@@ -232,10 +238,7 @@ SAMPLING = {"uniform": _uniform, "normal": _normal}
 
 
 def _check_ends(a: Stack, b: Stack) -> None:
-    if a.architecture.names != b.architecture.names or a.architecture.shapes != (
-        b.architecture.shapes
-    ):
-        raise ValueError("a and b have different architectures: their parameters do not match")
+    a.architecture.check_same(b.architecture, "a and b have different architectures")
     if len(a) != len(b):
         raise ValueError(f"a has {len(a)} models, b has {len(b)}")
 
@@ -250,6 +253,7 @@ def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
             "a curve is fitted on an objective: give a task and the name of one, or a function"
         )
     theta = a.origin or b.origin or a
+    check_rows(a, task)
     if known("objective", objective, ["retain", *METHODS]) == "retain":
         return retain_objective(theta, task)
     return unlearning_objective(objective, theta, task)

@@ -5,7 +5,7 @@ The numbers are those of `torch.func.vmap` up to rounding; small stacks take a t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, ItemsView
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,20 @@ def is_chain(module: nn.Module, names: Collection[str]) -> bool:
         return False
     if any(m._forward_hooks or m._forward_pre_hooks for m in module.modules()):
         return False
-    layers = dict(module.named_children())
+    layers = dict(_layers(module))
     if _flattens(module[0]):
         layers.pop(next(iter(layers)))
     # By their very types: subclasses may do anything, as may parametrised layers.
     if not {type(layer) for layer in layers.values()} <= {nn.Linear, *ELEMENTWISE}:
         return False
     dense = [name for name, layer in layers.items() if type(layer) is nn.Linear]
+    # One that occurs twice has one name only, which is not found at its second place.
     return set(names) == {f"{name}.{part}" for name in dense for part in ("weight", "bias")}
+
+
+def _layers(module: nn.Sequential) -> ItemsView[str, nn.Module]:
+    """Layers in their order, one that occurs twice at both places, unlike `named_children`."""
+    return module._modules.items()
 
 
 def _flattens(layer: nn.Module) -> bool:
@@ -59,7 +65,7 @@ def run_chain(module: nn.Sequential, state: dict[str, Tensor], x: Tensor) -> Ten
     places = x.shape[1:-1]
     # Examples innermost: the gradient of a weight then comes as the weight lies in its row.
     x = x.flatten(1, -2).mT if stacked else x
-    for name, layer in module.named_children():
+    for name, layer in _layers(module):
         if type(layer) is nn.Linear:
             weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
             x = torch.baddbmm(bias[..., None], weight, x) if stacked else linear(x, weight, bias)

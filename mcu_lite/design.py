@@ -52,6 +52,8 @@ class Setting:
         own = {
             k: v for k, v in self.options.items() if k not in defaults or defaults[k].default != v
         }
+        if arrays := [k for k, v in own.items() if hasattr(v, "shape")]:
+            raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
         object.__setattr__(self, "options", own)
 
 
@@ -107,6 +109,8 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         known("method", self.method, ["original", *METHODS])
+        if self.method == "original" and str(self) != "original seed=0":
+            raise ValueError(f"'original' is θo itself: it takes no switch or recipe, got {self}")
 
     def __str__(self) -> str:
         usual = {"method": self.method, "curriculum": 0.0, "order": 1}
@@ -132,8 +136,8 @@ class Condition:
     a, b : Endpoint
     curve : {"bezier", "linear", "chain"}
     objective : str, optional
-        What the curve is fitted on. By default the unlearning objective of `a`, else of
-        `b`; the retain loss if neither has a forget term.
+        What the curve is fitted on. By default the objective of `a`, else of `b`; the retain
+        loss if both are retrained models or the original.
 
     Examples
     --------

@@ -13,9 +13,10 @@ import torch
 
 from mcu_lite.design import Condition, Endpoint, Setting
 from mcu_lite.methods import METHODS
+from mcu_lite.objectives import recipe_for
 from mcu_lite.stacks import Stack
 from mcu_lite.study import endpoints
-from mcu_lite.tasks import known
+from mcu_lite.tasks import known, load_task
 
 
 def distance(a: Stack, b: Stack) -> np.ndarray:
@@ -120,7 +121,11 @@ def matched(
     goal = moved(target) if isinstance(target, Endpoint) else float(target)
     if not 0 < goal < math.inf:
         raise ValueError(f"target must have moved by a finite distance > 0, got {goal}")
-    value, tried = getattr(end, by) or getattr(METHODS[end.method], by), {}
+    value, tried = getattr(end, by), {}
+    if value is None:
+        own = setting or Setting()
+        task = load_task(own.task, own.seeds, **own.options)
+        value = getattr(recipe_for(end.method, task), by)
     while len(tried) < tries and (value := _round(value, by)) not in tried:
         tried[value] = moved(replace(end, **{by: value})) / goal
         if abs(tried[value] - 1) <= within:

@@ -100,6 +100,8 @@ def evaluator(
             rows = models.rows(ts)
         else:
             ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
+        if not len(ts):
+            raise ValueError("ts must hold at least one t, got none")
         _fitting("models", rows[0], task)
         values = np.full((len(task), len(cells), len(ts)), np.nan)
         for b in np.flatnonzero(~models.diverged.cpu().numpy()):
@@ -146,6 +148,8 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
         quick = [m for m in METRICS.values() if not m.slow and (task.texts or not m.needs_texts)]
         return [m for m in quick if oracle or not m.needs_oracle]
     chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
+    if not chosen:
+        raise ValueError("metrics must name at least one metric, got none")
     for m in chosen:
         if m.needs_texts and task.texts is None:
             raise ValueError(f"metric {m.name!r} is one of texts, but task is {task.name!r}")

@@ -148,7 +148,7 @@ def method(
     Raises
     ------
     ValueError
-        For a field that `Method` does not have.
+        For a field that `Method` does not have, or a value that it cannot have.
 
     Examples
     --------
@@ -161,6 +161,14 @@ def method(
     """
     for part in recipe:
         known("part of the recipe", part, FIELDS)
+
+    known("beginning", recipe.get("begins", "original"), ("original", "initial", "fresh"))
+    for part in ("lr", "steps", "forget_every"):
+        if not recipe.get(part, 1) > 0:
+            raise ValueError(f"{part} must be > 0, got {recipe[part]}")
+    for part in ("saliency", "forget_until"):
+        if not 0 < recipe.get(part, 1) <= 1:
+            raise ValueError(f"{part} must lie in (0, 1], got {recipe[part]}")
 
     def register(losses: TwoLosses) -> TwoLosses:
         summary = (losses.__doc__ or "").strip().split("\n")[0]

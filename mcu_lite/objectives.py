@@ -38,11 +38,14 @@ class Objective:
     logits : function of seed, optional
         Returns a function from rows to the logits (B, n, classes) and the labels of a batch,
         from which second-order methods estimate the curvature.
+    mask : Tensor of bool, shape (B, P), optional
+        Weights on which it depends; the others are taken from θo, whatever the rows hold.
     """
 
     name: str
     start: Callable[[int, int], RowLoss]
     logits: Callable[[int], Callable[[Tensor], tuple[Tensor, Tensor]]] | None = None
+    mask: Tensor | None = None
 
 
 def unlearning_objective(
@@ -108,7 +111,7 @@ def unlearning_objective(
 
         return batch
 
-    return Objective(recipe.name, start, logits)
+    return Objective(recipe.name, start, logits, mask)
 
 
 def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor | Callable]:
@@ -205,8 +208,13 @@ def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
     if share == 1:
         return None
     inputs, labels = task.split("forget")
-    rows = theta.rows.detach().clone().requires_grad_()
-    loss = per_example(theta.architecture.logits(rows, inputs), labels).mean(1)
+    rows, architecture = (
+        theta.rows.detach().clone().requires_grad_(),
+        theta.architecture.evaluating(),
+    )
+    statistics = architecture.statistics(theta.rows, task.split("retain")[0])
+    logits = architecture.logits(rows, inputs, statistics=statistics)
+    loss = per_example(logits, labels).mean(1)
     (gradient,) = torch.autograd.grad(loss.sum(), rows)
     top = gradient.abs().topk(round(share * rows.shape[1]), dim=1).indices
     return torch.zeros_like(rows, dtype=torch.bool).scatter(1, top, True)

@@ -152,7 +152,10 @@ class Sophia(torch.optim.Optimizer):
 
 
 def gauss_newton_bartlett(
-    logits: Tensor, rows: Tensor, generator: torch.Generator, labels: Tensor | None = None
+    logits: Tensor,
+    rows: Tensor,
+    generators: Sequence[torch.Generator],
+    labels: Tensor | None = None,
 ) -> Tensor:
     """Estimate the Gauss-Newton diagonal of the mean cross-entropy, shape (B, P).
 
@@ -165,13 +168,15 @@ def gauss_newton_bartlett(
     logits : Tensor, shape (B, n, classes), or (B, n, L, classes) of texts of L tokens
         Attached to the graph of `rows`.
     rows : Tensor, shape (B, P)
-    generator : torch.Generator
+    generators : sequence of torch.Generator
+        One a row, so that a row's estimate does not depend on how many others there are.
     labels : Tensor of int64, shape (B, n, L), optional
         Needed for texts: tokens labelled -100 are left out, the others share their text's 1/n.
     """
     chances = logits.detach().softmax(-1)
     # An exponential race draws from the softmax; torch.multinomial would raise at a NaN row.
-    draws = torch.empty_like(chances, device=generator.device).exponential_(generator=generator)
+    each = [torch.empty(chances.shape[1:]).exponential_(generator=rng) for rng in generators]
+    draws = torch.stack(each)
     drawn = (chances / draws.to(chances)).argmax(-1)
     losses = cross_entropy(logits.flatten(0, -2), drawn.flatten(), reduction="none")
     weights = torch.ones_like(drawn, dtype=losses.dtype)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import RLock
 from zlib import crc32
 
 import numpy as np
@@ -11,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mcu_lite.architectures import Architecture
+
+DRAWING = RLock()
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Stack:
         Rows whose training left the finite numbers. They hold NaN and are kept
         out of every mean.
     spread : Tensor, shape (B, 2), optional
-        Smallest and largest weight that a curriculum gave to an example.
+        The 5 % and 95 % quantiles of the weights that a curriculum gave to examples.
 
     Raises
     ------
@@ -62,6 +66,10 @@ class Stack:
             raise ValueError(
                 f"rows must have shape (B, {self.architecture.size}), got {tuple(self.rows.shape)}"
             )
+        for name in ("initial", "origin", "diverged", "spread"):
+            part = getattr(self, name)
+            if part is not None and len(part) != len(self.rows):
+                raise ValueError(f"{name} is of {len(part)} models, rows are of {len(self.rows)}")
         if self.diverged is None:
             none = torch.zeros(len(self.rows), dtype=torch.bool, device=self.rows.device)
             object.__setattr__(self, "diverged", none)
@@ -76,6 +84,8 @@ class Stack:
         if not modules:
             raise ValueError("modules must hold at least one nn.Module, got none")
         architecture = Architecture(modules[0])
+        for i, module in enumerate(modules[1:], 1):
+            architecture.check_same(Architecture(module), f"module {i} is unlike the first")
         return cls(architecture, torch.stack([architecture.row(m) for m in modules]), label)
 
     @classmethod
@@ -118,8 +128,8 @@ class Stack:
 
 
 def architecture_of(build: Callable[[], nn.Module]) -> Architecture:
-    """Architecture of the modules that `build` returns; the global random state stays."""
-    with torch.random.fork_rng(devices=[]):
+    """Architecture of the modules that `build` returns; what is frozen is always drawn alike."""
+    with seeded(0):
         return Architecture(build())
 
 
@@ -128,13 +138,23 @@ def initial_rows(build: Callable[[], nn.Module], seed: int, seeds: Sequence[int]
 
     The global random state is left as it was found.
     """
-    rows = []
-    with torch.random.fork_rng(devices=[]):
-        architecture = Architecture(build())
-        for generator in generators("initial", seed, seeds):
-            torch.manual_seed(generator.initial_seed())
+    architecture, rows = architecture_of(build), []
+    for generator in generators("initial", seed, seeds):
+        with seeded(generator.initial_seed()):
             rows.append(architecture.row(build()))
     return torch.stack(rows)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """What modules draw inside depends on `seed` alone; the global random state stays.
+
+    That state belongs to the process, so threads draw one after the other.
+    """
+    devices = [device] if torch.device(device).type == "cuda" else []
+    with DRAWING, torch.random.fork_rng(devices):
+        torch.manual_seed(seed) if devices else torch.default_generator.manual_seed(seed)
+        yield
 
 
 def generators(purpose: str, seed: int, seeds: Sequence[int]) -> list[torch.Generator]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cache as remember
@@ -40,7 +40,7 @@ LOADED: dict[str, Task] = {}
 COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
 COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
 COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
-COMPUTING += ("photographs",)
+COMPUTING += ("photographs", "formats")
 """Modules on which results depend: if their code changes, everything is computed anew."""
 
 
@@ -60,7 +60,8 @@ def run(
     cache : path, optional
         Folder for results. By default ``$MCU_LITE_CACHE``, else ``~/.cache/mcu-lite``. Every
         finished step is stored at once, so an interrupted run resumes. A damaged entry is
-        computed again, with a warning. Changed code or parameters change the entry's name.
+        computed again, with a warning. Changed code or parameters change the entry's name; what a
+        task reads from files is taken to stay as it is.
     executor : concurrent.futures.Executor, optional
         Where the work is done, by default here. Its workers must share the cache's folder. A
         progress bar counts what is finished, whatever the executor.
@@ -238,12 +239,12 @@ def _along(
 
 def _name(setting: Setting, item: Endpoint | Condition | tuple) -> str:
     """Digest of everything that a stored result depends on."""
-    return hashlib.sha256(repr((setting, item, _code())).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((setting, item, _code(_build(setting)))).encode()).hexdigest()[:32]
 
 
-def _code() -> str:
+def _code(build: Callable[[], nn.Module]) -> str:
     """Digest of the package, of what users registered with it, and of PyTorch's version."""
-    registered = [*METHODS.values(), *METRICS.values(), *TASKS.values()]
+    registered = [*METHODS.values(), *METRICS.values(), *TASKS.values(), build]
     code = _package() + "".join(map(_source, registered)) + torch.__version__
     return hashlib.sha256(code.encode()).hexdigest()
 
@@ -254,12 +255,39 @@ def _package() -> str:
     return "".join(meaning(file.read_text()) for file in files)
 
 
-@remember
 def _source(entry: object) -> str:
-    """A registered function's code and the settings that it was registered with."""
-    function = getattr(entry, "losses", getattr(entry, "function", entry))
-    own = {k: v for k, v in getattr(entry, "__dict__", {}).items() if not callable(v)}
+    """A registered function's code, its settings, and the plain values that it reads."""
+    function, bound = getattr(entry, "losses", getattr(entry, "function", entry)), []
+    while isinstance(function, partial):
+        bound.append((function.args, function.keywords))
+        function = function.func
+    own = {} if isinstance(entry, type) else getattr(entry, "__dict__", {})
+    around = {**own, **dict(_read_by(function))}
+    plain = {name: v for name, v in around.items() if _is_plain(v)}
+    return repr((plain, bound)) + _text(function)
+
+
+def _read_by(function: Callable) -> Iterator[tuple[str, object]]:
+    """Names and values that code of a user's own takes from around it."""
+    yield "defaults", getattr(function, "__defaults__", None)
+    if code := getattr(function, "__code__", None):
+        for name in code.co_names:
+            yield name, function.__globals__.get(name)
+        for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+            yield name, cell.cell_contents
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is written alike in every process."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str, bytes))
+
+
+@remember
+def _text(function: Callable) -> str:
     try:
-        return repr(own) + inspect.getsource(function)
+        return inspect.getsource(function)
     except (OSError, TypeError):
-        return repr(own) + function.__code__.co_code.hex() + repr(function.__code__.co_consts)
+        code = getattr(function, "__code__", None)
+        return code.co_code.hex() + repr(code.co_consts) if code else repr(type(function))

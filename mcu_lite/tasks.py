@@ -161,7 +161,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     Raises
     ------
     ValueError
-        For an unknown name, no seed, or an option out of its range.
+        For an unknown name, no seed or one twice, or an option out of its range.
 
     Examples
     --------
@@ -278,8 +278,8 @@ def _draw(
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Turn the seeds, or how many, into a tuple."""
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
-    if not seeds or min(seeds) < 0:
-        raise ValueError(f"seeds must hold at least one seed, none negative, got {seeds}")
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be one or more, none negative and none twice, got {seeds}")
     return seeds
 
 

@@ -14,7 +14,14 @@ from tqdm.auto import trange
 
 from mcu_lite.models import MODELS
 from mcu_lite.optimizers import adamw, sophia
-from mcu_lite.stacks import Architecture, Stack, architecture_of, generators, initial_rows
+from mcu_lite.stacks import (
+    Architecture,
+    Stack,
+    architecture_of,
+    generators,
+    initial_rows,
+    seeded,
+)
 from mcu_lite.tasks import Task, known, pick
 from mcu_lite.texts import IGNORED
 
@@ -72,8 +79,7 @@ def descend(
     else:
         update = sophia(rows, curvature, weight_decay)
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-    with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
-        torch.manual_seed(seed)
+    with seeded(seed, rows.device):
         for step in trange(steps, desc=label, delay=1, leave=False, disable=not watched()):
             value = loss(rows)
             (gradient,) = torch.autograd.grad(value.sum(), rows)
@@ -189,8 +195,8 @@ def train(
     Raises
     ------
     ValueError
-        For an unknown name or split, or a module whose output on n inputs of the task does not
-        have the shape (n, classes).
+        For an unknown name or split, a number out of its range, or a module whose output on n
+        inputs of the task does not have the shape (n, classes), or more classes.
 
     Examples
     --------
@@ -202,11 +208,16 @@ def train(
     2
     """
     recipe = {"batch": 64, "lr": 3e-3} | task.recipes.get("train", {})
-    batch, lr = batch or recipe["batch"], lr or recipe["lr"]
+    batch, lr = (recipe[k] if v is None else v for k, v in (("batch", batch), ("lr", lr)))
+    if epochs < 0 or batch < 1:
+        raise ValueError(f"epochs must be >= 0 and batch >= 1, got {epochs} and {batch}")
     build = MODELS[known("model", model, MODELS)] if isinstance(model, str) else model
     index = getattr(task, known("split", split, ("train", "retain")))
     architecture = architecture_of(build).to(task.device)
     start = (initial_rows(build, seed, task.seeds) if start is None else start).to(task.device)
+    if start.shape != (len(task), architecture.size):
+        wanted = (len(task), architecture.size)
+        raise ValueError(f"start must have shape {wanted}, got {tuple(start.shape)}")
     _check_output(architecture, start, task)
     draw = batches(index, batch, generators("order", seed, task.seeds))
     changed = generators("augmentation", seed, task.seeds)
@@ -229,7 +240,7 @@ def train(
 
 def _check_output(architecture: Architecture, rows: Tensor, task: Task) -> None:
     """A module of one's own is tried on two examples before it is trained."""
-    with torch.no_grad():
+    with torch.no_grad(), seeded(0, rows.device):
         shape = architecture.logits(rows[:1], task.inputs[:2], shared=True)[0].shape
     labels = tuple(task.labels.shape[2:])
     if shape[:-1] != (2, *labels) or shape[-1] < task.classes:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mcu_lite.curves import Path
-from mcu_lite.methods import METHODS, RECIPE
+from mcu_lite.methods import RECIPE
 from mcu_lite.metrics import METRICS, Outputs
-from mcu_lite.objectives import check_rows, salient, unlearning_objective
+from mcu_lite.objectives import check_rows, recipe_for, unlearning_objective
 from mcu_lite.stacks import Stack, generators
 from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.training import RowLoss, descend
@@ -39,23 +39,22 @@ def trajectory(
     every : int
         A model is kept every so many steps, and the last one in any case.
     **recipe
-        ``lr``, ``steps`` or ``forget_weight``, in place of the method's own.
+        ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own.
 
     Returns
     -------
     Tensor
         NaN throughout for models that diverged on the way.
     """
-    chosen = METHODS[known("method", method, METHODS)]
-    if chosen.begins != "original":
-        raise ValueError(f"method {method!r} retrains: its way does not begin at the original")
     for part in recipe:
         known("part of the recipe", part, RECIPE)
-    chosen = replace(chosen, **recipe)
+    chosen = replace(recipe_for(method, task), **recipe)
+    if chosen.begins != "original":
+        raise ValueError(f"method {method!r} retrains: its way does not begin at the original")
     check_rows(theta, task)
-    loss = unlearning_objective(chosen, theta, task).start(seed, chosen.steps)
+    objective = unlearning_objective(chosen, theta, task)
+    loss, mask = objective.start(seed, chosen.steps), objective.mask
     rows = _record(theta.rows, loss, every, steps=chosen.steps, lr=chosen.lr, seed=seed)
-    mask = salient(theta, task, chosen.saliency)
     return rows if mask is None else torch.where(mask | rows.isnan(), rows, theta.rows)
 
 
@@ -153,9 +152,16 @@ def logit_line(
     Returns
     -------
     pandas.DataFrame
-        Tidy, as from `mcu_lite.evaluate`: t, seed, split, metric, value.
+        Tidy, as from `mcu_lite.evaluate`: t, seed, split, metric, value. NaN for seeds of which
+        a model diverged.
     """
     chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
+    for m in chosen:
+        if m.needs_oracle or m.needs_incompetent or m.needs_texts:
+            raise ValueError(f"metric {m.name!r} needs more than the logits of two models")
+    for stack in (a, b):
+        check_rows(stack, task)
+    lost = (a.diverged | b.diverged).tolist()
     ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
     ends, labels, retain = {}, {}, task.split("retain")[0]
     for split in SPLITS:
@@ -172,7 +178,8 @@ def logit_line(
         for m in chosen:
             for split in m.splits:
                 own = {"seed": seed, "split": split, "metric": m.name}
-                frames.append(pd.DataFrame({"t": ts, **own, "value": m.function(outputs, split)}))
+                value = np.nan if lost[i] else m.function(outputs, split)
+                frames.append(pd.DataFrame({"t": ts, **own, "value": value}))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mcu_lite.curriculum import Curriculum
 from mcu_lite.methods import RECIPE, Method
-from mcu_lite.objectives import Objective, check_rows, recipe_for, salient, unlearning_objective
+from mcu_lite.objectives import Objective, check_rows, recipe_for, unlearning_objective
 from mcu_lite.optimizers import gauss_newton_bartlett
-from mcu_lite.stacks import Stack
+from mcu_lite.stacks import Stack, generators
 from mcu_lite.tasks import Task, known
 from mcu_lite.training import descend, train
 
@@ -44,7 +44,8 @@ def unlearn(
     order : {1, 2}
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps.
     epochs : int
-        Of the methods that retrain, to which curriculum and order do not apply.
+        Of the methods that retrain, to which curriculum and order do not apply. They begin where
+        the layers' own ``reset_parameters`` puts them, see `Architecture.fresh`.
     **recipe
         ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own.
 
@@ -56,9 +57,9 @@ def unlearn(
     Raises
     ------
     ValueError
-        For an unknown method, order or part of a recipe, a stack of another size than the task,
-        a switch on a method that retrains, or ``retrain_same`` of models whose initialisation is
-        not known.
+        For an unknown method, order or part of a recipe, a negative curriculum, a stack of another
+        size than the task, a switch or a recipe for a method that retrains, or ``retrain_same`` of
+        models whose initialisation is not known.
 
     Examples
     --------
@@ -72,11 +73,15 @@ def unlearn(
     for part in recipe:
         known("part of the recipe", part, RECIPE)
     known("order", order, (1, 2))
+    if not curriculum >= 0:
+        raise ValueError(f"curriculum must be >= 0, got {curriculum}")
     chosen = replace(recipe_for(method, task), **recipe)
     check_rows(theta, task)
     if chosen.begins != "original":
         if curriculum or order == 2:
             raise ValueError(f"curriculum and order do not apply to {method!r}, which retrains")
+        if recipe:
+            raise ValueError(f"{', '.join(recipe)}: not for {method!r}, which is trained as θo was")
         result = _retrain(theta, task, chosen, seed, epochs)
     else:
         result = _descend_from(theta, task, chosen, seed, curriculum, order)
@@ -93,21 +98,22 @@ def _descend_from(
         objective.start(seed, recipe.steps),
         steps=recipe.steps,
         lr=recipe.lr,
-        curvature=curvature_of(objective, seed) if order == 2 else None,
+        curvature=curvature_of(objective, seed, task.seeds) if order == 2 else None,
         seed=seed,
         label=f"unlearning by {recipe.name}",
     )
-    mask = salient(theta, task, recipe.saliency)
-    if mask is not None:
-        rows = torch.where(mask | diverged.unsqueeze(1), rows, theta.rows)
+    if objective.mask is not None:
+        rows = torch.where(objective.mask | diverged.unsqueeze(1), rows, theta.rows)
     spread = curriculum.spread if curriculum else None
     return Stack(theta.architecture, rows, diverged=diverged, spread=spread)
 
 
-def curvature_of(objective: Objective, seed: int) -> Callable[[Tensor], Tensor]:
+def curvature_of(
+    objective: Objective, seed: int, seeds: Sequence[int]
+) -> Callable[[Tensor], Tensor]:
     """Estimate of the Hessian's diagonal on batches and sampled labels of its own."""
     logits = objective.logits(seed + 1_000)
-    sampled = torch.Generator().manual_seed(seed)
+    sampled = generators("sampled labels", seed, seeds)
 
     def estimate(rows: Tensor) -> Tensor:
         batch, labels = logits(rows)

@@ -128,3 +128,20 @@ def test_a_frozen_layer_keeps_its_own_statistics():
     mine = stack.architecture.logits(stack.rows, x, shared=True)[0]
     torch.testing.assert_close(mine, module(x))
     assert stack.architecture.statistics(stack.rows, x, shared=True) == {}
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_frozen_batch_norm_keeps_its_statistics_while_others_learn(task, vectorised):
+    def backbone():
+        net = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+        net[:2].requires_grad_(False)
+        net.vectorised = vectorised
+        return net
+
+    theta = mcu.train(task, backbone, epochs=1)
+    before = theta.architecture.module[1].running_mean.clone()
+    a = mcu.unlearn(theta, task, "npo", steps=3)
+    assert torch.equal(a.architecture.module[1].running_mean, before)
+    x = task.inputs[:5]
+    logits = theta.architecture.logits(theta.rows, x, shared=True)
+    torch.testing.assert_close(logits[0], theta.module(0).eval()(x))

@@ -131,3 +131,25 @@ def test_mixed_precision_leaves_the_models_of_a_path_whole(task, theta):
     assert torch.equal(mixed, path.rows([0, 0.3, 1])) and torch.equal(mixed[0], a.rows)
     expected = 0.2 * a.rows + 0.5 * theta.rows + 0.3 * b.rows
     torch.testing.assert_close(blended, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_ends_that_differ_in_what_is_not_trained_are_refused():
+    def net(act, seed=0):
+        torch.manual_seed(seed)
+        made = nn.Sequential(nn.Linear(5, 4), act, nn.Linear(4, 2))
+        made[0].requires_grad_(False)
+        return made
+
+    with torch.random.fork_rng():
+        one, alike, frozen, tanh = net(nn.ReLU()), net(nn.ReLU()), net(nn.ReLU(), 1), net(nn.Tanh())
+    assert mcu.connect(one, alike, curve="linear").model_at(1.0)[1].__class__ is nn.ReLU
+    with pytest.raises(ValueError, match="'0.weight'|'0.bias'"):
+        mcu.connect(one, frozen, curve="linear")
+    with pytest.raises(ValueError, match="layers do not match"):
+        mcu.connect(one, tanh, curve="linear")
+
+
+def test_an_objective_needs_as_many_splits_as_curves(theta):
+    task = mcu.load_task("digits", seeds=3)
+    with pytest.raises(ValueError, match="2 models but task has 3"):
+        mcu.connect(theta, theta, task, objective="retain")

@@ -31,12 +31,24 @@ def frozen():
     return net
 
 
+def one_activation():
+    act = nn.Tanh()
+    return nn.Sequential(nn.Linear(6, 4), act, nn.Linear(4, 4), act, nn.Linear(4, 3), act)
+
+
+def tied():
+    twice = nn.Linear(6, 6)
+    return nn.Sequential(twice, nn.Tanh(), twice, nn.Linear(6, 3))
+
+
 CHAINS = {
+    "one activation at three places": one_activation,
     "the book's": lambda: mcu.mlp(inputs=6, classes=3, width=5),
     "one layer": lambda: nn.Sequential(nn.Linear(6, 3)),
     "no flattening": lambda: nn.Sequential(nn.Linear(6, 4), nn.GELU(), nn.Linear(4, 3), nn.Tanh()),
 }
 OTHERS = {
+    "one layer at two places": tied,
     "not in a sequence": lambda: nn.Linear(6, 3),
     "no bias": lambda: nn.Sequential(nn.Linear(6, 3, bias=False)),
     "a subclass": lambda: nn.Sequential(Doubled(6, 3)),

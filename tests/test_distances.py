@@ -117,7 +117,7 @@ NPO = mcu.Endpoint("npo")
     ("call", "says"),
     [
         (lambda theta: displacement(theta), "origin|original"),
-        (lambda theta: distance(theta, theta.with_rows(theta.rows[:1], diverged=None)), "shape"),
+        (lambda theta: distance(theta, mcu.Stack(theta.architecture, theta.rows[:1])), "shape"),
         (lambda theta: apart([]), "conditions must hold"),
         (lambda theta: matched(NPO, 1.0, by="forget_weight"), "'lr', 'steps'"),
         (lambda theta: matched(mcu.Endpoint("retrain"), 1.0), "end must be"),

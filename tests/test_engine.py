@@ -1,5 +1,7 @@
 """A stack is a loop, a seed is a seed, a task is what it says."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.stacks import generators, initial_rows
+from mcu_lite.clipping import clipped_share
+from mcu_lite.stacks import architecture_of, generators, initial_rows
 from mcu_lite.training import batches, cosine, descend
 
 
@@ -29,6 +32,70 @@ def test_a_stack_equals_a_loop_of_ordinary_training(task):
             optimizer.step()
         expected = nn.utils.parameters_to_vector(model.parameters())
         torch.testing.assert_close(stack.rows[b], expected.detach(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("switches", [{}, {"order": 2}, {"curriculum": 1.0}], ids=str)
+def test_a_seed_does_not_depend_on_how_many_there_are(theta, task, switches):
+    alone, own = mcu.load_task("digits", seeds=1), mcu.Stack(theta.architecture, theta.rows[:1])
+    one = mcu.unlearn(own, alone, "npo", steps=20, **switches)
+    two = mcu.unlearn(theta, task, "npo", steps=20, **switches)
+    torch.testing.assert_close(one.rows[0], two.rows[0], rtol=1e-3, atol=1e-4)
+
+
+class Dropping(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10))
+
+
+@pytest.mark.parametrize("method", ["salun", "npo"])
+def test_what_modules_draw_is_fixed_and_leaves_the_global_state_alone(task, method):
+    before = torch.get_rng_state()
+    dropping = mcu.train(task, Dropping, epochs=2)
+    one, two = (mcu.unlearn(dropping, task, method, steps=5) for _ in range(2))
+    assert torch.equal(one.rows, two.rows)
+    changed = (one.rows != dropping.rows).float().mean()
+    assert changed <= (0.5 if method == "salun" else 1)
+    if method == "npo":
+        table, rows = (clipped_share(dropping, task, method)[1] for _ in range(2))
+        assert torch.equal(table, rows)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_threads_draw_the_same_models():
+    def builds(seed):
+        return initial_rows(mcu.mlp, seed, range(3))
+
+    expected = [builds(seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(builds, range(16)))
+    assert all(torch.equal(one, other) for one, other in zip(expected, found))
+
+
+def test_what_is_frozen_at_random_is_the_same_in_every_architecture():
+    def features():
+        net = nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
+        net[0].requires_grad_(False)
+        return net
+
+    one, other = (architecture_of(features) for _ in range(2))
+    assert torch.equal(one.module[0].weight, other.module[0].weight)
+
+
+def test_a_stack_tells_what_does_not_fit(theta, task):
+    with pytest.raises(ValueError, match="diverged is of 1 models"):
+        mcu.Stack(theta.architecture, theta.rows, diverged=torch.tensor([False]))
+    with pytest.raises(ValueError, match="layers do not match"):
+        mcu.Stack.of(
+            nn.Sequential(nn.Linear(3, 2), nn.ReLU()), nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+        )
+    with pytest.raises(ValueError, match="start must have shape"):
+        mcu.train(task, start=theta.rows[:1])
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"batch": 0}, {"epochs": -1}], ids=str)
+def test_numbers_out_of_range_are_not_taken_for_defaults(task, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        mcu.train(task, **wrong)
 
 
 def test_two_runs_are_bit_equal_and_leave_the_global_state_alone(task):

@@ -131,3 +131,14 @@ def test_bad_input_is_named(path, task):
         mcu.evaluate(path, task, metrics=["kl_to_oracle"])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         mcu.evaluate(path, task, ts=[-0.1])
+    with pytest.raises(ValueError, match="at least one t"):
+        mcu.evaluate(path, task, ts=[])
+    with pytest.raises(ValueError, match="at least one metric"):
+        mcu.evaluate(path, task, metrics=[])
+
+
+def test_curves_at_different_ts_are_not_taken_for_diverged_ones():
+    tables = [losses(ts, ts, ts).assign(a=n) for n in (3, 5) for ts in [np.linspace(0, 1, n)]]
+    for judge in (mcu.is_connected, connectivity.measures):
+        with pytest.raises(ValueError, match="the same ts"):
+            judge(pd.concat(tables))

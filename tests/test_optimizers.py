@@ -176,7 +176,7 @@ def test_bartlett_is_unbiased_for_the_gauss_newton_diagonal():
     row, inputs = normal(classes * 4), normal(n, 4, seed=3)
     rows = parameter(row.expand(draws, -1))  # equal rows draw their labels independently
     logits = linear_softmax(rows, inputs.expand(draws, -1, -1), classes)
-    samples = gauss_newton_bartlett(logits, rows, generator())
+    samples = gauss_newton_bartlett(logits, rows, [generator()] * draws)
     exact = np.zeros((classes, 4))
     for x in inputs.numpy():
         z = np.exp(row.view(classes, 4).numpy() @ x)
@@ -193,7 +193,7 @@ def test_bartlett_draws_labels_from_the_softmax():
     """A sure model draws its own prediction, and the gradient vanishes."""
     rows = parameter(normal(2, 12) * 1e3)
     logits = linear_softmax(rows, normal(2, 5, 4, seed=1), 3)
-    assert gauss_newton_bartlett(logits, rows, generator()).abs().max() < 1e-12
+    assert gauss_newton_bartlett(logits, rows, [generator()] * 2).abs().max() < 1e-12
 
 
 def test_hutchinson_is_exact_on_a_diagonal_quadratic():
@@ -230,7 +230,8 @@ def estimates(rows, seed=0):
     labels = torch.arange(6).remainder(3).expand(len(rows), 6)
     loss = -logits.log_softmax(-1).gather(2, labels.unsqueeze(2)).mean((1, 2))
     rng = generator(seed)
-    result = gauss_newton_bartlett(logits, rows, rng), hutchinson(loss, rows, rng)
+    each = [rng] * len(rows)
+    result = gauss_newton_bartlett(logits, rows, each), hutchinson(loss, rows, rng)
     torch.autograd.grad(loss.sum(), rows)  # the graph is still there
     return result
 

@@ -1,3 +1,4 @@
+import ast
 import math
 import os
 import signal
@@ -6,7 +7,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -130,6 +133,44 @@ def test_changed_parameters_or_code_have_another_name():
     finally:
         del mcu.METHODS["own"]
     assert len(names) == 7
+
+
+def test_a_model_and_what_registered_code_reads_are_part_of_the_name(monkeypatch):
+    setting, names = mcu.Setting(model="mine"), []
+
+    def name():
+        names.append(study._name(setting, mcu.Endpoint("npo")))
+
+    for width in (8, 16):
+        monkeypatch.setitem(mcu.MODELS, "mine", partial(mcu.mlp, width=width))
+        name()
+    monkeypatch.setitem(mcu.MODELS, "mine", mcu.mlp)
+    name()
+
+    def capped(cap):
+        @mcu.method("capped", source="test")
+        def method(forget, retain):
+            return -forget.loss.clamp(max=cap), retain.loss
+
+    try:
+        for cap in (4.0, 5.0):
+            capped(cap)
+            name()
+        name()
+    finally:
+        del mcu.METHODS["capped"]
+    assert len(set(names)) == 5 and names[-1] == names[-2]
+
+
+def test_every_module_that_results_depend_on_is_part_of_the_name():
+    folder = Path(study.__file__).parent
+    trees = (ast.parse((folder / f"{name}.py").read_text()) for name in study.COMPUTING)
+    froms = (
+        n.module or "" for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)
+    )
+    needed = {m.split(".")[1] for m in froms if m.startswith("mcu_lite.")}
+    # These keep what was computed, or divide it into parts.
+    assert needed - {*study.COMPUTING} == {"cache", "files", "memory"}
 
 
 def test_an_executor_gives_the_same_table(finished, tmp_path):

@@ -142,7 +142,7 @@ def test_the_curvature_is_that_of_the_mean_over_texts():
     own = batch(rows=1, n=2)
     rows = own.logits.flatten(1).clone().requires_grad_()
     logits, rng = rows.view_as(own.logits), torch.Generator().manual_seed(0)
-    draws = [gauss_newton_bartlett(logits, rows, rng, own.labels) for _ in range(4000)]
+    draws = [gauss_newton_bartlett(logits, rows, [rng], own.labels) for _ in range(4000)]
     p = own.logits.softmax(-1)
     given = (own.labels != IGNORED).float()
     weight = given / given.sum(-1, keepdim=True) / 2

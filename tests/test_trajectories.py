@@ -10,6 +10,7 @@ import torch
 
 import mcu_lite as mcu
 from mcu_lite import trajectories as tr
+from mcu_lite.clipping import clipped_share
 
 
 @pytest.mark.parametrize(
@@ -196,3 +197,27 @@ def test_wrong_requests_are_refused(theta, task):
         tr.gain_between(table_of([[0, 1, 0]], ts), "higher")
     with pytest.raises(ValueError, match="several values"):
         tr.gain_between(pd.concat([table_of([[0, 1, 0]] * 2, ts)] * 2), "higher")
+
+
+def test_a_mixture_with_a_diverged_model_has_no_value(theta, oracle, task):
+    lost = torch.tensor([False, True])
+    rows = theta.rows.clone()
+    rows[1] = torch.nan
+    table = tr.logit_line(theta.with_rows(rows, diverged=lost), oracle, task, 3)
+    assert table[table.seed == 1].value.isna().all() and table[table.seed == 0].value.notna().all()
+
+
+def test_a_mixture_of_logits_says_what_it_cannot_measure(theta, oracle, task):
+    with pytest.raises(ValueError, match="'js_to_oracle' needs more"):
+        tr.logit_line(theta, oracle, task, 3, ["js_to_oracle"])
+    with pytest.raises(ValueError, match="1 models but task has 2"):
+        tr.logit_line(mcu.Stack(theta.architecture, theta.rows[:1]), oracle, task, 3)
+
+
+def test_texts_have_recipes_of_their_own():
+    task = mcu.load_task("authors", seeds=1, authors=10)
+    theta = mcu.train(task, "transformer", epochs=1)
+    rows = tr.trajectory(theta, task, "npo", every=100)
+    assert torch.equal(rows[-1], mcu.unlearn(theta, task, "npo").rows)
+    table, _ = clipped_share(theta, task, "npo")
+    assert table.step.nunique() == task.recipes["npo"]["steps"] != mcu.METHODS["npo"].steps

@@ -201,3 +201,34 @@ def test_bad_input_is_named(theta, task):
     with pytest.raises(ValueError, match="initialisation"):
         nowhere = mcu.Stack(theta.architecture, theta.rows)
         mcu.unlearn(nowhere, task, "retrain_same")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "named"),
+    [
+        ("retrain", {"lr": 1.0}, "lr: not for 'retrain'"),
+        ("npo", {"curriculum": -1.0}, "curriculum"),
+        ("npo", {"lr": 0.0}, "lr > 0"),
+    ],
+)
+def test_what_does_not_apply_is_refused(theta, task, method, options, named):
+    with pytest.raises(ValueError, match=named):
+        mcu.unlearn(theta, task, method, **options)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"begins": "nope"}, {"forget_every": 0}, {"saliency": 0.0}, {"lr": -1.0}], ids=str
+)
+def test_a_method_that_cannot_run_is_not_registered(wrong):
+    with pytest.raises(ValueError, match="beginning|must"):
+        mcu.method("wrong", **wrong)
+
+
+def test_the_original_takes_no_switch():
+    with pytest.raises(ValueError, match="θo itself"):
+        mcu.Endpoint("original", curriculum=1.0)
+
+
+def test_the_same_seed_twice_is_refused():
+    with pytest.raises(ValueError, match="none twice"):
+        mcu.load_task("digits", seeds=[0, 0])

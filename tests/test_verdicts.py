@@ -28,6 +28,18 @@ def table(rows):
     return pd.concat([curve(*row, seed) for row in rows for seed in SEEDS], ignore_index=True)
 
 
+def test_methods_that_differ_by_chance_alone_are_not_told_apart():
+    """Coins in place of paths: the best of many methods is better than the worst on its seeds."""
+    rng, verdicts_found = np.random.default_rng(0), []
+    for _ in range(10):
+        share = pd.DataFrame(rng.binomial(20, 0.5, (5, 11)) / 20, columns=list("abcdefghijk"))
+        assert (share.max(axis=1) - share.min(axis=1)).mean() > 0.2
+        verdicts_found.append(verdicts._best_less_worst(share).mean())
+    assert abs(np.mean(verdicts_found)) < 0.06
+    share["a"], share["b"] = 1.0, 0.0
+    assert verdicts._best_less_worst(share).tolist() == [1.0] * 5
+
+
 def test_paths_exist_counts_pairs_that_either_path_connects():
     rows = []
     for i, height in enumerate((0.0, 1.0, 1.0, 1.0)):
