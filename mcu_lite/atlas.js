@@ -7,7 +7,7 @@
   const slider = root.querySelector("input");
   const panels = root.querySelector(".mcu-panels");
   const say = root.querySelector("[aria-live]");
-  const W = 260, H = 170, LEFT = 42, BOTTOM = 24, TOP = 20;
+  const W = 260, H = 170, LEFT = 56, BOTTOM = 24, TOP = 20;
   const pairs = {};
   for (const key of Object.keys(data.curves)) {
     const [a, b, curve] = key.split("|");
@@ -20,9 +20,12 @@
     select.value = names.includes(before) ? before : names[0];
   }
 
-  function panel(metric, lines, i) {
+  function panel(metric, all, i) {
+    // Without a number where all seeds diverged: there is nothing to draw then.
+    const lines = all.filter(({ mean }) => !mean.includes(null));
+    const lost = all.filter((line) => !lines.includes(line)).map(({ split }) => `${split} diverged`);
     const values = lines.flatMap(({ mean, sd }) => mean.flatMap((m, k) => [m - sd[k], m + sd[k]]));
-    let [low, high] = [Math.min(...values), Math.max(...values)];
+    let [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 0];
     if (high - low < 1e-9) [low, high] = [low - 0.5, high + 0.5];
     const x = (k) => LEFT + ((W - LEFT - 8) * data.ts[k]).toFixed(1) * 1;
     const y = (v) => (TOP + (H - TOP - BOTTOM) * (1 - (v - low) / (high - low))).toFixed(1);
@@ -44,10 +47,11 @@
     const text = lines.map(
       ({ split, mean }) => `${split} from ${mean[0]} at t=0 to ${mean.at(-1)} at t=1, ` +
         `between ${Math.min(...mean)} and ${Math.max(...mean)}`);
-    const now = lines.map(({ split, mean, sd }) => `${split} ${mean[i]} ± ${sd[i]}`).join("<br>");
+    const at = (v) => v[i].toFixed(3);
+    const now = lines.map(({ split, mean, sd }) => `${split} ${at(mean)} ± ${at(sd)}`);
     return `<figure><svg viewBox="0 0 ${W} ${H}" role="img" font-size="11" fill="currentColor"
-      aria-label="${metric.label} along t: ${text.join("; ")}">${svg}</svg>
-      <figcaption>${now}</figcaption></figure>`;
+      aria-label="${metric.label} along t: ${text.concat(lost).join("; ")}">${svg}</svg>
+      <figcaption>${now.concat(lost).join("<br>")}</figcaption></figure>`;
   }
 
   function draw() {

@@ -8,6 +8,7 @@ import json
 from base64 import b64encode
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
@@ -35,7 +36,8 @@ def atlas(table: pd.DataFrame) -> HTML:
     Raises
     ------
     ValueError
-        If the table is not of a study, or its curves were measured at different ts.
+        If the table is not of a study, its curves were measured at different ts, or two of one
+        name were fitted on different objectives.
 
     Examples
     --------
@@ -46,7 +48,10 @@ def atlas(table: pd.DataFrame) -> HTML:
     missing = {*CURVE, "t", "seed", "split", "metric", "value"} - set(table)
     if missing or table.empty:
         raise ValueError(f"table is empty or lacks the columns {sorted(missing)}")
-    data = json.dumps(_data(table), separators=(",", ":"), ensure_ascii=False).encode()
+    _one_of_a_name(table)
+    # The page reads strict JSON, which has no NaN.
+    text = json.dumps(_data(table), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    data = text.encode()
     name = "atlas-" + hashlib.sha256(data).hexdigest()[:8]
     packed = b64encode(gzip.compress(data, mtime=0)).decode()
     draw = (Path(__file__).parent / "atlas.js").read_text()
@@ -62,6 +67,17 @@ def atlas(table: pd.DataFrame) -> HTML:
         f"<script>({draw.strip().split(chr(10), 1)[1]})"
         f'(document.getElementById("{name}"), "{packed}")</script>'
     )
+
+
+def _one_of_a_name(table: pd.DataFrame) -> None:
+    """Raise a `ValueError` if two curves have one name: they would be averaged as seeds are."""
+    for column in [c for c in ("condition", "objective") if c in table]:
+        for key, own in table.groupby(CURVE)[column]:
+            if own.nunique() > 1:
+                raise ValueError(
+                    f"table must hold one {column} for each curve, got "
+                    f"{own.dropna().unique().tolist()} for {', '.join(key)}"
+                )
 
 
 def _data(table: pd.DataFrame) -> dict:
@@ -95,6 +111,8 @@ def _verdicts(table: pd.DataFrame) -> dict[str, str]:
     sentences = {}
     for key, own in is_connected(table).groupby(CURVE, sort=False):
         sentence = f"Connected on {int(own.connected.sum())} of {len(own)} seeds (ε = 0.1 nats)"
+        if lost := int(own.connected.isna().sum()):
+            sentence += f", {lost} diverged"
         worst = own.sort_values("by", na_position="first").iloc[-1]
         if worst.breaks:
             sentence += f"; the {worst.breaks} inequality breaks by up to {worst.by:.2g} nats"
@@ -102,5 +120,6 @@ def _verdicts(table: pd.DataFrame) -> dict[str, str]:
     return sentences
 
 
-def _short(values) -> list[float]:
-    return [float(f"{v:.4g}") for v in values]
+def _short(values) -> list[float | None]:
+    """Four digits each; None where all seeds diverged."""
+    return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values]

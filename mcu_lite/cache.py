@@ -38,7 +38,7 @@ def save(folder: Path, name: str, value: Stack | pd.DataFrame) -> None:
 def load(
     folder: Path, name: str, architecture: Architecture | None = None
 ) -> Stack | pd.DataFrame | None:
-    """Return what was saved under `name`; None if nothing was, or if it is damaged.
+    """Return what was saved under `name`; None if nothing is there, or nothing to be read.
 
     The folder may be shared, so that an entry may be anybody's: it holds numbers only. A stack
     needs the architecture that it is of; without one, the entry is a table.
@@ -48,6 +48,9 @@ def load(
         with path.open("rb") as file:
             digest, body = file.read(32), file.read()
     except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        warnings.warn(f"{path} cannot be read and will be computed again: {error}", stacklevel=3)
         return None
     try:
         if hashlib.sha256(body).digest() != digest:

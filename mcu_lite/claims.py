@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -36,9 +38,12 @@ def visible(found: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
 
 def listed(found: pd.DataFrame, digits: int = 2) -> str:
     """Write comparisons as "`name` difference [low, high]", by the first word of each line's a."""
-    each = (
-        f"`{line.a.split()[0]}` {line.difference:+.{digits}f} "
-        f"[{line.low:+.{digits}f}, {line.high:+.{digits}f}]"
-        for line in found.itertuples()
-    )
-    return ", ".join(each) or "none"
+    return ", ".join(_written(line, digits) for line in found.itertuples()) or "none"
+
+
+def _written(line: NamedTuple, digits: int) -> str:
+    """One of `listed`, with so many more digits that no end of the interval reads as zero."""
+    ends = [abs(end) for end in (line.low, line.high) if end]
+    digits = next((d for d in range(digits, 6) if all(round(end, d) for end in ends)), digits)
+    numbers = (f"{v:+z.{digits}f}" for v in (line.difference, line.low, line.high))
+    return "`{}` {} [{}, {}]".format(line.a.split()[0], *numbers)

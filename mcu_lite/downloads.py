@@ -15,7 +15,8 @@ import mcu_lite
 def download(table: pd.DataFrame, name: str, **parameters: object) -> HTML:
     """Link to a gzipped CSV file inside the page, with the parameters that made it.
 
-    A table along t becomes one line a curve, seed, split and metric, and one column for each t.
+    A table along t becomes one line a curve, seed, split and metric, and one column for each t;
+    of stacks, which have no t, a single one, value.
     Read it with ``pandas.read_csv(name, comment="#")``.
 
     Parameters
@@ -36,7 +37,9 @@ def download(table: pd.DataFrame, name: str, **parameters: object) -> HTML:
         raise ValueError(f"table {name!r} is empty")
     if {"t", "value"} <= set(table):
         keys = [c for c in table if c not in ("t", "value")]
-        table = table.pivot(index=keys, columns="t", values="value").reset_index()
+        table = table.pivot(index=keys, columns="t", values="value")
+        table.columns = ["value" if pd.isna(t) else t for t in table.columns]
+        table = table.reset_index()
     parameters = {"mcu_lite": mcu_lite.__version__, **parameters}
     head = "".join(f"# {key}: {value}\n" for key, value in parameters.items())
     content = head + table.to_csv(index=False, float_format="%.4g")

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from mcu_lite.curves import Path
 from mcu_lite.evaluation import evaluate
 from mcu_lite.landscapes import Plane
-from mcu_lite.per_example import follow
+from mcu_lite.per_example import check_row, follow
 from mcu_lite.plots import PAGE, plot_along_t
 from mcu_lite.portraits import some_of_each, strip
 from mcu_lite.tasks import Task
@@ -60,7 +60,8 @@ def explore(
     plane : Plane
         On which it was drawn.
     paths : dict of Path by name
-        At most three. The arc length above the metric curves is that of the last one.
+        At most three. The arc length above the metric curves is that of the last one, a mean
+        over the seeds on which it did not diverge.
     task : Task
     ts : int
         Evenly spaced points.
@@ -75,6 +76,11 @@ def explore(
     -------
     ipywidgets.VBox
 
+    Raises
+    ------
+    ValueError
+        For no path or more than three, or a `row` that is out of range.
+
     Examples
     --------
     >>> from mcu_lite import landscapes as ls
@@ -87,10 +93,15 @@ def explore(
     """
     if not 1 <= len(paths) <= len(SHAPES):
         raise ValueError(f"paths must be 1 to {len(SHAPES)}, got {list(paths)}")
+    check_row(row, task)
     at = np.linspace(0, 1, ts)
     tables = {name: evaluate(path, task, at, metrics=metrics) for name, path in paths.items()}
-    followed = {name: follow(path, task, at) for name, path in paths.items()}
-    arcs = {name: path.arc_length(at).double().numpy() for name, path in paths.items()}
+    # A diverged model predicts nothing.
+    shown = {name: path for name, path in paths.items() if images and not path.diverged[row]}
+    followed = {name: follow(path, task, at) for name, path in shown.items()}
+    arcs = {name: _arc(path, at) for name, path in paths.items()}
+    last, arc = list(arcs.items())[-1]
+    lasting = arc[:, ~np.isnan(arc[-1])]
 
     slider, row_of_controls = controls(at)
     panel, moving = overlaid(ground, _on_map(ground, plane, paths, at, row))
@@ -98,7 +109,8 @@ def explore(
     for metric in metrics:
         ax = plot_along_t(tables, metric)
         ax.get_legend().remove()
-        add_arc_axis(ax, at, next(reversed(arcs.values())).mean(1), next(reversed(arcs)))
+        if lasting.size:
+            add_arc_axis(ax, at, lasting.mean(1), last)
         own, marks = overlaid(ax, marks_along(ax, tables, metric, at))
         panels.append(own)
         stacks.append(marks)
@@ -117,13 +129,24 @@ def explore(
 
 
 def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row: int) -> list[str]:
-    """Mark each path's model at every t."""
+    """Mark each path's model at every t, unless it diverged."""
     settle(ax)
-    tracks = [plane.coordinates(path.rows(ts))[:, row].tolist() for path in paths.values()]
+    tracks = [
+        (shape, plane.coordinates(path.rows(ts))[:, row].tolist())
+        for shape, path in zip(SHAPES, paths.values())
+        if not path.diverged[row]
+    ]
     return [
-        "".join(SHAPES[i].format(*spot(ax, *track[k]), FILL) for i, track in enumerate(tracks))
+        "".join(shape.format(*spot(ax, *track[k]), FILL) for shape, track in tracks)
         for k in range(len(ts))
     ]
+
+
+def _arc(path: Path, ts: np.ndarray) -> np.ndarray:
+    """Length of each curve from 0 to every t, shape (T, B); NaN for curves that diverged."""
+    arc = path.arc_length(ts).double().cpu().numpy()
+    arc[:, path.diverged.cpu().numpy()] = np.nan
+    return arc
 
 
 @matplotlib.rc_context(PAGE)
@@ -151,7 +174,11 @@ def add_arc_axis(ax: Axes, ts: np.ndarray, arc: np.ndarray, name: str) -> None:
 def _where(t: float, arcs: dict[str, np.ndarray], k: int, row: int) -> str:
     """Position on every path as t and as arc length."""
     parts = (
-        f"{sign} {name} {arc[k, row]:.2f} of {arc[-1, row]:.2f} ({arc[k, row] / arc[-1, row]:.0%})"
+        f"{sign} {name} {_covered(arc[k, row], arc[-1, row])}"
         for sign, (name, arc) in zip(SIGNS, arcs.items())
     )
     return f'<p style="margin:0">t = {t:.3g}. Arc length so far: {"; ".join(parts)}.</p>'
+
+
+def _covered(length: float, whole: float) -> str:
+    return "diverged" if np.isnan(whole) else f"{length:.2f} of {whole:.2f} ({length / whole:.0%})"

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
+import secrets
 import tarfile
 import tempfile
 import urllib.request
 import zipfile
+import zlib
+from http.client import HTTPException
 from pathlib import Path
 
-BLOCK = 2**20
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+"""What the readers of archives raise at what they cannot read."""
 
 
 def write(file: Path, *parts: bytes) -> None:
     """Write a file; a reader sees all of it or nothing."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
-        try:
-            part.writelines(parts)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-    os.replace(part.name, file)
+    # Not of `tempfile`, whose files nobody else may read: a folder of results may be shared.
+    part = file.with_name(f"{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as opened:
+            opened.writelines(parts)
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def fetch(address: str, file: str | os.PathLike, digest: str) -> os.PathLike:
@@ -46,7 +53,7 @@ def fetch(address: str, file: str | os.PathLike, digest: str) -> os.PathLike:
         try:
             with urllib.request.urlopen(address, timeout=30) as answer:
                 content = answer.read()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise ValueError(
                 f"{file.name} cannot be downloaded from {address} ({error}); on a machine without "
                 f"network, copy it to {file}"
@@ -68,27 +75,47 @@ def check(content: bytes, digest: str, name: str) -> None:
 def extract(archive: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Unpack a tar or zip archive, every member of which must stay inside the folder.
 
+    What lies at the top of the archive appears in the folder whole or not at all. A folder of its
+    name that is there already is kept as it is.
+
     Raises
     ------
     ValueError
         If a member would be written elsewhere (an absolute name, "..", a link that leads out), is
-        a device, or the archive cannot be read. Then nothing is unpacked.
+        a device, or the archive cannot be read to its end. Then nothing is unpacked.
     """
     archive, folder = Path(archive), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                for member in opened.infolist():
-                    _inside(member.filename, folder)
-                opened.extractall(folder)
-        else:
-            with tarfile.open(archive) as opened:
-                for member in opened:
-                    tarfile.data_filter(member, str(folder))
-                opened.extractall(folder, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        with tempfile.TemporaryDirectory(dir=folder, suffix=".part") as part:
+            _unpack(archive, Path(part))
+            for entry in Path(part).iterdir():
+                _move(entry, folder / entry.name)
+    except (*DAMAGED, RuntimeError) as error:  # RuntimeError: a zip archive with a password
         raise ValueError(f"{archive} is not unpacked: {error}") from error
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for member in opened.infolist():
+                _inside(member.filename, folder)
+            opened.extractall(folder)
+    else:
+        with tarfile.open(archive) as opened:
+            opened.extractall(folder, filter="data")
+            # The checksum of gzip stands behind what a tar archive is read to.
+            while opened.fileobj.read(2**20):
+                pass
+
+
+def _move(entry: Path, target: Path) -> None:
+    try:
+        os.replace(entry, target)
+    except OSError:
+        # Another process may have unpacked the same in the meantime.
+        if not target.is_dir():
+            raise
 
 
 def _inside(name: str, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def idx(file: Path) -> np.ndarray:
     """Read a gzipped IDX file of bytes: 0 0 8, the number of axes, their lengths, the data."""
     try:
         content = gzip.decompress(_bytes(file))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{file} is no gzip file: {error}") from error
     axes = content[3] if len(content) > 3 else 0
     shape = tuple(np.frombuffer(content, ">u4", axes, 4)) if len(content) > 4 * axes + 4 else ()

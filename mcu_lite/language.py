@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count, pairwise
+from math import gcd
 
 import pandas as pd
 
@@ -62,7 +64,7 @@ def said(
     ts : sequence of float in [0, 1]
     b : int
     questions : int
-        Of each of the two splits, evenly spread over it.
+        Of each of the two splits, evenly spread over it; all, if there are fewer.
 
     Returns
     -------
@@ -72,22 +74,40 @@ def said(
     Raises
     ------
     ValueError
-        If the task has no texts.
+        If the task has no texts, or no question is to be asked.
     """
     if task.texts is None:
         raise ValueError(f"task must be one of texts, but it is {task.name!r}")
+    if questions < 1:
+        raise ValueError(f"questions must be at least 1, got {questions}")
     lines = []
     for name, path in paths.items():
         source = Source(path.architecture.evaluating(), path.rows(ts)[:, b], task, b)
         for split in ("forget", "retain"):
             every = getattr(task, split)[b]
-            # Questions about a person come in a fixed order: an even stride would skip kinds.
-            index = every[:: len(every) // questions | 1][:questions]
+            index = every[spread(len(every), questions)]
             given, true = answers(source, index)
             asked = [_question(task, i) for i in index.tolist()]
             for t, model in zip(ts, given):
                 lines += [(name, float(t), split, *own) for own in zip(asked, true, model)]
     return pd.DataFrame(lines, columns=["path", "t", "split", "question", "true", "answer"])
+
+
+def spread(n: int, wanted: int) -> list[int]:
+    """Places of some of n things, one in each of so many equal parts.
+
+    Examples
+    --------
+    >>> spread(40, 6)
+    [0, 7, 14, 21, 28, 35]
+    >>> spread(10, 4)
+    [0, 3, 6, 9]
+    """
+    wanted = min(n, wanted)
+    # Questions about a person come in a fixed order: with a common divisor, kinds are skipped.
+    stride = next(s for s in count(-(-n // wanted)) if gcd(s, n) == 1)
+    ends = [k * n // wanted for k in range(wanted + 1)]
+    return [a + (k * stride - a) % (b - a) for k, (a, b) in enumerate(pairwise(ends))]
 
 
 def _question(task: Task, i: int) -> str:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from mcu_lite.curves import Path, connect
 from mcu_lite.evaluation import evaluate
 from mcu_lite.methods import METHODS
-from mcu_lite.per_example import follow
+from mcu_lite.per_example import check_row, follow
 from mcu_lite.plots import label_of, plot_along_t, summary
 from mcu_lite.portraits import some_of_each, strip
 from mcu_lite.stacks import Stack
@@ -62,7 +62,7 @@ def live(
     Raises
     ------
     ValueError
-        If there are fewer than two stacks.
+        If there are fewer than two stacks, or `row` is out of range.
 
     Examples
     --------
@@ -72,6 +72,7 @@ def live(
     named = {str(name): stack for name, stack in stacks.items()}
     if len(named) < 2:
         raise ValueError(f"stacks must hold at least two stacks, got {list(named)}")
+    check_row(row, task)
     whole, names = w.Layout(width="100%"), list(named)
     chosen = [
         w.Dropdown(options=options, value=value, description=label, layout=w.Layout(width="auto"))
@@ -119,7 +120,9 @@ def live(
             overlay.value = frame(ax, *marks_along(ax, {"": table}, metric, at))
         length = path.arc_length(np.linspace(0, at[0], ts))[-1, row].item()
         numbers.value = _numbers(table, metrics, at[0], length)
-        faces.value = strip(task, {"": follow(path, task, at)}, places, 0, row)
+        if images:
+            followed = {} if path.diverged[row] else {"": follow(path, task, at)}
+            faces.value = strip(task, followed, places, 0, row)
 
     for control in chosen:
         control.observe(choose, "value")

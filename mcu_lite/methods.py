@@ -286,7 +286,7 @@ def scrub(forget: Examples, retain: Examples, cap: float = 4.0) -> Losses:
 
 
 @method(
-    "l1_sparse", (ABSENT, "cross-entropy + γ‖θ‖₁"), "Jia et al. 2023", lr=1.5e-2, steps=180, l1=1e-4
+    "l1_sparse", (ABSENT, "cross-entropy + α‖θ‖₁"), "Jia et al. 2023", lr=1.5e-2, steps=180, l1=1e-4
 )
 def l1_sparse(forget: Examples, retain: Examples) -> Losses:
     """Fine-tune towards sparse weights: what is pruned is forgotten."""

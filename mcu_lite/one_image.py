@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from IPython.display import HTML
 
-from mcu_lite.per_example import Followed
+from mcu_lite.per_example import Followed, check_row
 from mcu_lite.plots import COLOURS, themed
 from mcu_lite.portraits import as_png, pixels
 from mcu_lite.tasks import Task
@@ -30,7 +30,7 @@ def one_image(
     ----------
     followed : dict of Followed
         By (model at t=0, model at t=1, kind of path), all at the same ts. The page also
-        offers every path from its other end.
+        offers every path from its other end, but none that diverged.
     task : Task
     row : int
         Place in the stacks of the seed whose images and models are shown.
@@ -46,7 +46,7 @@ def one_image(
     Raises
     ------
     ValueError
-        If there is no path, the ts differ, or the task has no images.
+        If there is no path, the ts differ, `row` is out of range, or the task has no images.
 
     Examples
     --------
@@ -54,8 +54,10 @@ def one_image(
     >>> "svg" in one_image(followed, task, images=4).data
     True
     """
+    check_row(row, task)
+    followed = {key: own for key, own in followed.items() if (own.predicted[:, row] >= 0).all()}
     if not followed:
-        raise ValueError("followed must hold at least one path, got none")
+        raise ValueError("followed must hold at least one path that did not diverge, got none")
     ts = next(iter(followed.values())).ts
     if any(not np.array_equal(own.ts, ts) for own in followed.values()):
         raise ValueError("followed must hold paths at the same ts")

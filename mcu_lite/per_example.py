@@ -34,8 +34,15 @@ class Followed:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The most probable class, shape (T, B, n)."""
-        return self.probabilities.argmax(-1)
+        """The most probable class, shape (T, B, n); -1 for curves that diverged."""
+        best = self.probabilities.argmax(-1)
+        return np.where(np.isnan(self.probabilities).any(-1), -1, best)
+
+
+def check_row(row: int, task: Task) -> None:
+    """Raise a `ValueError` unless `row` is the place of one of the task's seeds."""
+    if row not in range(len(task)):
+        raise ValueError(f"row must lie in 0..{len(task) - 1}, one of the seeds, got {row}")
 
 
 def membership_scores(members: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -75,7 +82,7 @@ def follow(
     ----------
     path : Path
     task : Task
-        One split for each curve.
+        One split for each curve, and one label for each example.
     ts : int or sequence of float in [0, 1]
         Evenly spaced points, or the points themselves.
     split : {"forget", "retain", "test"}
@@ -87,7 +94,8 @@ def follow(
     Raises
     ------
     ValueError
-        For an unknown split, or another number of curves than of the task's splits.
+        For an unknown split, a task of texts, or another number of curves than of the task's
+        splits.
 
     Examples
     --------
@@ -96,21 +104,22 @@ def follow(
     (3, 2, 60)
     """
     index = getattr(task, known("split", split, ("forget", "retain", "test")))
+    if task.truth.ndim > 1:
+        raise ValueError(f"task must have one label an example, but {task.name!r} is of texts")
     if path.control.shape[1] != len(task):
         raise ValueError(f"path has {path.control.shape[1]} curves, task {len(task)} splits")
     ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
-    rows, architecture, n = path.rows(ts), path.architecture.evaluating(), index.shape[1]
-    followed = []
+    rows, n, followed = path.rows(ts), index.shape[1], []
     for b in range(len(task)):
         # Members and others are drawn alike, so both keep the labels that were observed.
         asked = torch.cat([index[b], task.test[b]])
         labels = task.labels[b, asked].expand(len(ts), -1).unsqueeze(-1)
-        with torch.no_grad():
-            logits = architecture.logits(rows[:, b], task.inputs[asked], shared=True)
+        inputs, retain = task.inputs[asked], task.inputs[task.retain[b]]
+        logits = path.architecture.predict(rows[:, b], inputs, retain, shared=True)
         log_p = logits.log_softmax(-1)
-        loss = -log_p.gather(-1, labels)[..., 0].numpy()
+        loss = -log_p.gather(-1, labels)[..., 0].cpu().numpy()
         scores = membership_scores(loss[:, :n], loss[:, n:])
-        own = [log_p[:, :n].exp().numpy(), loss[:, :n], scores]
+        own = [log_p[:, :n].exp().cpu().numpy(), loss[:, :n], scores]
         lost = np.nan if path.diverged[b] else 1.0
         followed.append([values * lost for values in own])
     return Followed(ts, *(np.stack(part, axis=1) for part in zip(*followed)))

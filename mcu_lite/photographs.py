@@ -94,13 +94,16 @@ def image_folder(
     Raises
     ------
     ValueError
-        If there is no such folder, fewer than two classes in it, or a file that is no image.
+        If there is no such folder, fewer than two classes in it, a file that is no image, or an
+        option is out of its range.
     """
     from PIL import Image, ImageOps
     from torchvision.datasets import ImageFolder
 
     if not 0 < test < 1:
         raise ValueError(f"test must lie strictly between 0 and 1, got {test}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
     try:
         listed = ImageFolder(folder)
     except (OSError, RuntimeError) as error:
@@ -117,6 +120,8 @@ def image_folder(
     order = np.random.default_rng(crc32(b"image_folder")).permutation(len(images))
     pool = np.stack(images).transpose(0, 3, 1, 2)[order]
     kept = len(pool) - round(test * len(pool))
+    if not 0 < kept < len(pool):
+        raise ValueError(f"test={test} of {len(pool)} images leaves nothing on one side")
     truth = truth[order]
     return as_task(
         Path(folder).name, (pool[:kept], truth[:kept], pool[kept:], truth[kept:]), seeds, **options
@@ -138,16 +143,29 @@ def patches(seeds: Sequence[int], size: int = 8, train: int = 300, **options) ->
         Pixels a side; pieces do not overlap.
     train, **options
         Of `as_task`.
+
+    Raises
+    ------
+    ValueError
+        If a piece is so large that there are too few, or an option is out of its range.
     """
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
     pieces, truth = [], []
     for number, image in enumerate(load_sample_images().images):
         high, wide = (side // size for side in image.shape[:2])
         cut = image[: high * size, : wide * size].reshape(high, size, wide, size, 3)
         pieces.append(cut.transpose(0, 2, 4, 1, 3).reshape(-1, 3, size, size))
         truth.append(np.tile(4 * number + 4 * np.arange(wide) // wide, high))
-    order = np.random.default_rng(crc32(b"patches")).permutation(sum(map(len, truth)))
+    number = sum(map(len, truth))
+    if number < TESTED + 2:
+        raise ValueError(
+            f"size must give at least {TESTED + 2} pieces, of which {TESTED} are tested on, got "
+            f"{size} with {number}"
+        )
+    order = np.random.default_rng(crc32(b"patches")).permutation(number)
     images, truth = np.concatenate(pieces)[order], np.concatenate(truth)[order]
-    kept = len(truth) - TESTED
+    kept = number - TESTED
     pool = images[:kept], truth[:kept], images[kept:], truth[kept:]
     options = {"noise": 0.2, "augment": None} | options
     return as_task("patches", pool, seeds, train=train, **options)
@@ -204,7 +222,8 @@ def as_task(
     forget : float in (0, 1)
         Fraction of the training set to forget, drawn at random; used if `forget_class` is None.
     forget_class : int, optional
-        Forget all training images of this class instead.
+        Forget all training images of this class instead; their share of every training set is
+        that of all images.
     noise : float in [0, 1)
         Fraction of labels replaced by another class.
     train : int, optional
@@ -217,24 +236,26 @@ def as_task(
     train = n if train is None else train
     if not 2 <= train <= n:
         raise ValueError(f"train must lie in 2..{n}, got {train}")
-    if not 0 < forget < 1 or (forget_class is None and not 0 < round(forget * train) < train):
-        raise ValueError(f"forget={forget} must leave some of {train} images on both sides")
+    if not 0 < forget < 1:
+        raise ValueError(f"forget must lie strictly between 0 and 1, got {forget}")
     if not 0 <= noise < 1:
         raise ValueError(f"noise must lie in [0, 1), got {noise}")
     if forget_class is not None and forget_class not in range(classes):
         raise ValueError(f"forget_class must be one of 0..{classes - 1}, got {forget_class}")
+    share = forget if forget_class is None else np.mean(truth == forget_class)
+    few = round(share * train)  # As many in every split: a stack is one tensor.
+    if not 0 < few < train:
+        which = f"forget={forget}" if forget_class is None else f"forget_class={forget_class}"
+        raise ValueError(f"{which} must leave some of {train} images on both sides")
     everything = np.concatenate([truth, theirs]).astype(np.int64)
     tests = np.arange(n, len(everything))
     labels, retain, gone = [], [], []
     for seed in seeds:
         rng = np.random.default_rng([seed, crc32(name.encode())])
         chosen = rng.permutation(n)[:train]
-        if forget_class is None:
-            lost = np.arange(train) < round(forget * train)
-        else:  # As many in every split: a stack is one tensor.
-            few = min(train // classes, np.bincount(truth[chosen], minlength=classes)[forget_class])
+        if forget_class is not None:
             chosen = _with_class(rng, truth, forget_class, few, train)
-            lost = np.arange(train) < few
+        lost = np.arange(train) < few
         own = everything.copy()
         for part in (chosen, tests):
             wrong = rng.choice(part, round(noise * len(part)), replace=False)
@@ -267,6 +288,4 @@ def _with_class(
     """Draw a training set that begins with so many of one class, and has no more of it."""
     order = rng.permutation(len(truth))
     own, rest = order[truth[order] == wanted], order[truth[order] != wanted]
-    if not 0 < few <= len(own) or train - few > len(rest):
-        raise ValueError(f"forget_class={wanted} has {len(own)} images, too few or too many")
     return np.concatenate([own[:few], rest[: train - few]])

@@ -39,6 +39,14 @@ def by_name(tables: Tables) -> dict[str, pd.DataFrame]:
     return named
 
 
+def by_style(tables: Tables) -> dict[str, pd.DataFrame]:
+    """As `by_name`, for what is told apart by line style: no more tables than there are styles."""
+    named = by_name(tables)
+    if len(named) > len(STYLES):
+        raise ValueError(f"tables must be at most {len(STYLES)}, got {list(named)}")
+    return named
+
+
 def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean, standard deviation and count over seeds for each split and t; NaN is left out."""
     known("metric", metric, table.metric.unique())
@@ -59,7 +67,7 @@ def mean_sd(values: pd.Series, digits: int = 2) -> str:
     >>> mean_sd(pd.Series([0.1, 0.2, 0.3]))
     '0.20 ± 0.10'
     """
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+    return f"{values.mean():z.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
 def label_of(metric: str) -> str:
@@ -74,7 +82,7 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     tables : pandas.DataFrame or dict of them by name
-        Of `mcu_lite.evaluate`; several are told apart by line style.
+        Of `mcu_lite.evaluate`; several, at most four, are told apart by line style.
     metric : str
     ax : matplotlib Axes, optional
 
@@ -84,12 +92,17 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
         Its title says how many seeds were left out because they diverged, its label
         describes it in words.
 
+    Raises
+    ------
+    ValueError
+        For an empty table, an unknown metric, or more tables than line styles.
+
     Examples
     --------
     >>> plot_along_t(table, "accuracy").get_xlabel()
     't'
     """
-    named = by_name(tables)
+    named = by_style(tables)
     ax = Figure(figsize=(3.7, 2.75), layout="constrained").subplots() if ax is None else ax
     for style, (name, table) in zip(STYLES, named.items(), strict=False):
         stats = summary(table, metric)

@@ -30,7 +30,7 @@ def pixels(task: Task, index: Sequence[int]) -> np.ndarray:
     if task.name == "digits":
         ink = scanned()[0][index].reshape(-1, 8, 8) / 16
     elif task.inputs.ndim == 4:
-        ink = task.inputs[index].mean(1).numpy()
+        ink = task.inputs[index].mean(1).cpu().numpy()
         ink = ink.max((1, 2), keepdims=True) - ink
         ink = ink / np.maximum(ink.max((1, 2), keepdims=True), 1e-12)
     else:
@@ -50,7 +50,7 @@ def some_of_each(task: Task, row: int = 0, count: int = 12) -> np.ndarray:
 
     All that there are, if there are fewer of one kind.
     """
-    wrong = task.noisy[row, task.forget[row]].numpy()
+    wrong = task.noisy[row, task.forget[row]].cpu().numpy()
     kinds = [np.flatnonzero(wrong)[: count // 2], np.flatnonzero(~wrong)]
     return np.concatenate(kinds)[:count]
 

@@ -97,7 +97,7 @@ def _effect(row: pd.Series) -> str:
     """Effect and interval with the digits that a comparison with the threshold needs."""
     threshold = abs(row["supported above"])
     digits = max(2, 1 - math.floor(math.log10(threshold))) if threshold else 2
-    low, effect, high = (f"{row[name]:.{digits}f}" for name in ("low", "effect", "high"))
+    low, effect, high = (f"{row[name]:z.{digits}f}" for name in ("low", "effect", "high"))
     return f"{effect} ({low} to {high})"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mcu_lite.tasks import SPLITS, Task
+from mcu_lite.tasks import SPLITS, Task, seeds_of
 from mcu_lite.texts import Texts, pairs
 
 FIELDS = ("question", "answer")
@@ -103,8 +103,10 @@ def tofu(
     Raises
     ------
     ValueError
-        If a split is empty, or a pair to be forgotten lacks a field that the truth ratio needs.
+        If a split is empty, a pair to be forgotten lacks a field that the truth ratio needs, or
+        the seeds are none, negative or twice the same.
     """
+    seeds = seeds_of(seeds)
     given = dict(zip(("retain", "forget", "test"), (retain, forget, test)))
     for split, own in given.items():
         if not own:
@@ -139,7 +141,6 @@ def tofu(
         tuple(v.view(len(records), -1, length) for v in pairs(*zip(*part), length))
         for part in every
     ]
-    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     places = torch.arange(len(records)).split([len(given[s]) for s in SPLITS])
     index = {s: own.expand(len(seeds), -1) for s, own in zip(SPLITS, places)}
     inputs, labels = (v[:, 0] for v in tensors[0])

@@ -14,7 +14,7 @@ from mcu_lite.plots import (
     COLOURS,
     WHOLE,
     Tables,
-    by_name,
+    by_style,
     label_of,
     plot_along_t,
     summary,
@@ -36,7 +36,7 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     Parameters
     ----------
     tables : pandas.DataFrame or dict of them by name
-        Of `mcu_lite.evaluate`, all on the same ts.
+        Of `mcu_lite.evaluate`, all on the same ts; at most four.
     metrics : sequence of str
         One panel each.
 
@@ -47,14 +47,14 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     Raises
     ------
     ValueError
-        For an empty table, an unknown metric, or tables on different ts.
+        For an empty table, an unknown metric, tables on different ts, or more than four.
 
     Examples
     --------
     >>> type(scrub(table)).__name__
     'VBox'
     """
-    named = by_name(tables)
+    named = by_style(tables)
     ts = sorted(next(iter(named.values())).t.unique())
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")
@@ -148,6 +148,7 @@ def spot(ax: Axes, x: float, y: float) -> tuple[float, float]:
 
 def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
     """Colours of the splits and line styles of the models, once for all panels."""
+    named = by_style(named)
     drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
     keys = [(split, themed(COLOURS[split]), "none") for split in SPLITS if split in drawn]
     if len(named) > 1:

@@ -22,14 +22,73 @@ def study(ts=(0.0, 0.5, 1.0)):
     return pd.concat(lines)
 
 
+def stored(table):
+    """What the page reads, as strictly as a browser does."""
+    packed = re.search(r'"\), "(.*)"\)</script>', mcu.atlas(table).data)[1]
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(gzip.decompress(b64decode(packed)), parse_constant=refuse)
+
+
+def lost(table, seeds=(0, 1)):
+    """The curve to `npo` diverged on some seeds."""
+    return table.assign(value=table.value.mask((table.b == "npo") & table.seed.isin(seeds)))
+
+
 def test_it_holds_every_mean_and_deviation_and_a_verdict():
-    html = mcu.atlas(study()).data
-    data = json.loads(gzip.decompress(b64decode(re.search(r'"\), "(.*)"\)</script>', html)[1])))
+    data = stored(study())
     own = data["curves"]["original|scrub|linear"]
     assert own["values"]["loss|forget"] == [[2.5, 3.5, 5.5], [0.7071] * 3]
     assert "0 of 2 seeds" in own["verdict"] and "forget inequality" in own["verdict"]
     assert [m["splits"] for m in data["metrics"]] == [["retain", "forget"], ["forget"]]
     assert data["ts"] == [0.0, 0.5, 1.0]
+
+
+def test_a_curve_that_diverged_on_every_seed_has_no_numbers():
+    curves = stored(lost(study()))["curves"]
+    assert curves["original|npo|linear"]["values"]["loss|forget"][0] == [None] * 3
+    assert "0 of 2 seeds" in curves["original|npo|linear"]["verdict"]
+    assert "2 diverged" in curves["original|npo|linear"]["verdict"]
+    whole = stored(study())["curves"]["original|scrub|linear"]
+    assert curves["original|scrub|linear"] == whole and "diverged" not in whole["verdict"]
+    half = stored(lost(study(), seeds=(1,)))["curves"]["original|npo|linear"]
+    assert half["values"]["loss|forget"] == [[1.0, 2.0, 4.0], [0.0] * 3]
+    assert "1 diverged" in half["verdict"]
+
+
+def test_the_page_draws_the_other_curves(browser):
+    page, errors = browser.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    table = lost(study())
+    gone = (table.b == "scrub") & (table.split == "forget") & (table.metric == "loss")
+    page.set_content(mcu.atlas(table.assign(value=table.value.mask(gone))).data)
+    page.locator("svg").first.wait_for(timeout=10_000)
+    to, captions = page.locator("select").nth(1), page.locator("figcaption")
+    assert to.input_value() == "npo"
+    assert captions.all_inner_texts() == ["retain diverged\nforget diverged", "forget diverged"]
+    assert page.locator("circle").count() == 0
+    to.select_option("scrub")
+    assert captions.all_inner_texts() == [
+        "retain 3.500 ± 0.707\nforget diverged",
+        "forget 3.500 ± 0.707",
+    ]
+    assert page.locator("circle").count() == 2
+    for node in page.locator("svg").all():
+        drawn = node.evaluate("node => node.outerHTML")
+        assert not re.search("NaN|Infinity|null|undefined", drawn)
+    assert not errors
+    page.close()
+
+
+def test_two_curves_of_one_name_are_not_averaged():
+    both = pd.concat([study().assign(objective=o) for o in ("npo", "retain")])
+    with pytest.raises(ValueError, match="table must hold one objective .*'npo', 'retain'.*linear"):
+        mcu.atlas(both)
+    apart = both.assign(curve=both.curve + " " + both.objective)
+    assert len(stored(apart)["curves"]) == 4
 
 
 def test_bad_tables_are_refused():

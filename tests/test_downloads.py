@@ -26,6 +26,15 @@ def test_the_file_holds_the_table_and_the_parameters():
     assert mcu.download(table, "name").data == mcu.download(table, "name").data
 
 
+def test_what_has_no_t_has_its_values_by_name():
+    stack = pd.DataFrame({"t": np.nan, "seed": [0, 1], "split": "test", "value": [3.0, 5.0]})
+    read = pd.read_csv(io.StringIO(content(mcu.download(stack, "name"))), comment="#")
+    assert read.columns.tolist() == ["seed", "split", "value"] and read.value.tolist() == [3, 5]
+    both = pd.concat([stack, stack.assign(t=0.5, value=[7.0, 9.0])])
+    read = pd.read_csv(io.StringIO(content(mcu.download(both, "name"))), comment="#")
+    assert read.value.tolist() == [3, 5] and read["0.5"].tolist() == [7, 9]
+
+
 def test_other_tables_are_kept_as_they_are():
     read = pd.read_csv(
         io.StringIO(content(mcu.download(pd.DataFrame({"x": [1, 2]}), "name"))), comment="#"

@@ -14,6 +14,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from matplotlib.figure import Figure
 
 import mcu_lite as mcu
 from mcu_lite import landscapes as ls
@@ -95,6 +97,33 @@ def test_the_arc_axis_has_its_ticks_where_the_length_is(path):
         assert np.interp(t, ts, arc) == pytest.approx(share * arc[-1], abs=1e-6)
 
 
+def without(path, lost):
+    """The path after some of its curves diverged."""
+    lost = torch.tensor(lost)
+    return replace(path, control=path.control.where(~lost[:, None], torch.nan), diverged=lost)
+
+
+def test_the_arc_length_is_that_of_the_curves_that_did_not_diverge(explored, task):
+    _, _, plane, paths = explored
+    path, ts = paths["curve"], np.linspace(0, 1, 5)
+    own = {"curve": without(path, [True, False])}
+    seen = text_of(mcu.explore(Figure().subplots(), plane, own, task, ts=5, row=0, images=4))
+    arc = path.arc_length(ts)[:, 1].double().numpy()
+    half = np.interp(0.5, arc / arc[-1], ts)
+    assert seen.count(f"half of the curve&#x27;s length lies before t = {half:.2f}") == 2
+    # The seed that is shown is the one that diverged: nothing is told about it.
+    assert seen.count("■ curve diverged") == 5 and 'width="9"' not in seen
+    assert seen.count("<img") == 5 * 4 and not re.search("✗|✓|nan", seen)
+
+
+def test_without_any_curve_there_is_no_arc_length(explored, task):
+    _, _, plane, paths = explored
+    own = paths | {"curve": without(paths["curve"], [True, True])}
+    seen = text_of(mcu.explore(Figure().subplots(), plane, own, task, ts=3, images=4))
+    assert seen.count("● curve diverged") == 3 and "half of the" not in seen
+    assert len(re.findall(r"■ line [\d.]+ of [\d.]+ \(", seen)) == 3
+
+
 def made(ts):
     return pd.DataFrame(
         {"t": ts, "seed": 0, "split": "retain", "metric": "loss", "value": np.sin(3 * ts)}
@@ -167,9 +196,57 @@ def test_live_takes_a_task_without_images(stacks, task):
         mcu.live(stacks, words, ts=3)
 
 
+@pytest.fixture(scope="module")
+def spoken():
+    """Texts, and two models of them that know little."""
+    authors = mcu.load_task("authors", seeds=2, authors=10)
+    return authors, [mcu.train(authors, "transformer", epochs=n) for n in (1, 2)]
+
+
+def test_texts_have_no_images_to_show(spoken):
+    authors, (one, two) = spoken
+    widget = mcu.live({"one": one, "two": two}, authors, ts=3, images=0)
+    line = mcu.connect(one, two, curve="linear")
+    assert expected(line, authors, 0.5) in text_of(widget) and "<img" not in text_of(widget)
+    plane = ls.plane(one, two, mcu.train(authors, "transformer", epochs=0))
+    seen = mcu.explore(Figure().subplots(), plane, {"line": line}, authors, ts=3, images=0)
+    assert "<img" not in text_of(seen) and "■ line 0.00 of" in text_of(seen)
+
+
+def test_live_and_the_map_take_batch_norm():
+    task = mcu.load_task("patches", seeds=2, train=40)
+    one, two, three = (mcu.train(task, "resnet_small", epochs=n) for n in (1, 2, 3))
+    widget = mcu.live({"one": one, "two": two}, task, ts=3, images=4)
+    line = mcu.connect(one, two, curve="linear")
+    assert expected(line, task, 0.5) in text_of(widget)
+    told = mcu.follow(line, task, [0.5]).probabilities[0, 0].max(-1)
+    assert len(told) == 4 and all(f"</b> {p:.0%}" in text_of(widget) for p in told)
+    plane = ls.plane(one, two, three)
+    seen = mcu.explore(Figure().subplots(), plane, {"line": line}, task, ts=3, images=2)
+    assert text_of(seen).count("<img") == 6
+
+
+def test_live_tells_nothing_of_a_seed_that_diverged(stacks, task):
+    two = stacks["two"]
+    gone = replace(two, diverged=torch.tensor([True, False]))
+    seen = {
+        row: text_of(mcu.live({"one": stacks["one"], "two": gone}, task, ts=3, row=row, images=2))
+        for row in (0, 1)
+    }
+    assert "✗" not in seen[0] and "✓" not in seen[0] and ("✗" in seen[1] or "✓" in seen[1])
+
+
 def test_live_needs_two_stacks(stacks, task):
     with pytest.raises(ValueError, match="at least two"):
         mcu.live({"one": stacks["one"]}, task)
+
+
+def test_the_row_is_one_of_the_seeds(stacks, explored, task):
+    _, ax, plane, paths = explored
+    with pytest.raises(ValueError, match="row must lie in 0..1, .*got 5"):
+        mcu.live(stacks, task, row=5)
+    with pytest.raises(ValueError, match="row must lie in 0..1, .*got 2"):
+        mcu.explore(ax, plane, paths, task, row=2)
 
 
 # JupyterLab

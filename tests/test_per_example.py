@@ -66,10 +66,38 @@ def test_bad_input_is_named(path, task):
         mcu.follow(path, mcu.load_task("digits", seeds=1), TS)
 
 
-def test_a_diverged_curve_says_nothing(path, task):
-    lost = replace(path, diverged=torch.tensor([True, False]))
+def test_texts_are_refused():
+    authors = mcu.load_task("authors", seeds=1, authors=10)
+    theta = mcu.train(authors, "transformer", epochs=1)
+    line = mcu.connect(theta, theta, curve="linear")
+    with pytest.raises(ValueError, match="task must have one label .*'authors'"):
+        mcu.follow(line, authors, TS)
+
+
+def test_batch_norm_takes_its_statistics_from_the_retain_set():
+    task = mcu.load_task("patches", seeds=2, train=40)
+    theta = mcu.train(task, "resnet_small", epochs=2)
+    line = mcu.connect(theta, mcu.unlearn(theta, task, "retrain", epochs=2), curve="linear")
+    followed = mcu.follow(line, task, [0.0, 0.5])
+    for k, t in enumerate((0.0, 0.5)):
+        for row in range(2):
+            (x, y), retain = (part[row] for part in task.split("forget")), task.retain[row]
+            model = line.model_at(t, row, task.inputs[retain]).eval()
+            with torch.no_grad():
+                loss = torch.nn.functional.cross_entropy(model(x), y, reduction="none")
+            np.testing.assert_allclose(followed.loss[k, row], loss, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def lost(path):
+    """The path, of which the first curve diverged."""
+    return replace(path, diverged=torch.tensor([True, False]))
+
+
+def test_a_diverged_curve_says_nothing(lost, task):
     own = mcu.follow(lost, task, TS)
     assert np.isnan(own.loss[:, 0]).all() and not np.isnan(own.loss[:, 1]).any()
+    assert (own.predicted[:, 0] == -1).all() and (own.predicted[:, 1] >= 0).all()
 
 
 # Portraits
@@ -108,9 +136,13 @@ def test_the_strip_shows_label_prediction_and_confidence(followed, task):
 # The page's own store
 
 
+def stored(html):
+    return json.loads(re.search(r'"\), (\{.*\})\)</script>', html, re.S)[1])
+
+
 def test_one_image_holds_what_was_followed(followed, task):
     html = mcu.one_image({("a", "b", "linear"): followed}, task, row=1, images=7).data
-    data = json.loads(re.search(r'"\), (\{.*\})\)</script>', html, re.S)[1])
+    data = stored(html)
     p, loss, score = (base64.b64decode(text) for text in data["paths"]["a|b|linear"])
     p = np.frombuffer(p, "u1").reshape(3, 7, 10) / 255
     loss = np.frombuffer(loss, "<u2").reshape(3, 7) / 1000
@@ -128,3 +160,18 @@ def test_one_image_refuses_paths_that_do_not_match(followed, path, task):
     other = mcu.follow(path, task, [0.0, 1.0])
     with pytest.raises(ValueError, match="same ts"):
         mcu.one_image({("a", "b", "x"): followed, ("a", "b", "y"): other}, task)
+
+
+@pytest.mark.parametrize("row", [-1, 2, 7])
+def test_one_image_shows_one_of_the_seeds(followed, task, row):
+    with pytest.raises(ValueError, match=f"row must lie in 0..1, .*got {row}"):
+        mcu.one_image({("a", "b", "linear"): followed}, task, row=row)
+
+
+def test_one_image_offers_no_path_that_diverged(followed, lost, task):
+    gone = mcu.follow(lost, task, TS)
+    both = {("a", "b", "linear"): followed, ("a", "b", "bezier"): gone}
+    assert list(stored(mcu.one_image(both, task, row=0).data)["paths"]) == ["a|b|linear"]
+    assert len(stored(mcu.one_image(both, task, row=1).data)["paths"]) == 2
+    with pytest.raises(ValueError, match="at least one path that did not diverge"):
+        mcu.one_image({("a", "b", "bezier"): gone}, task, row=0)

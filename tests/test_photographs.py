@@ -79,8 +79,15 @@ def test_cifar_arrives_as_an_archive_that_is_checked(cifar_folder, tmp_path, mon
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", (archive.parent / "x").as_uri())
     with pytest.raises(ValueError, match="c32a1d4ab5d03f1284b67883e8d87530 was published"):
         mcu.load_task("cifar10", seeds=1, folder=tmp_path / "elsewhere")
-    digest = f"md5:{hashlib.md5(archive.read_bytes()).hexdigest()}"
-    monkeypatch.setitem(formats.BINARY, "cifar10", (archive.name, digest))
+    whole = archive.read_bytes()
+    for content in (whole[: len(whole) // 2], whole):  # The first was published cut off.
+        archive.write_bytes(content)
+        (tmp_path / "elsewhere" / archive.name).unlink(missing_ok=True)
+        digest = f"md5:{hashlib.md5(content).hexdigest()}"
+        monkeypatch.setitem(formats.BINARY, "cifar10", (archive.name, digest))
+        if content != whole:
+            with pytest.raises(ValueError, match="cifar-10-binary.tar.gz is not unpacked"):
+                mcu.load_task("cifar10", seeds=1, folder=tmp_path / "elsewhere")
     task = mcu.load_task("cifar10", seeds=1, folder=tmp_path / "elsewhere")
     expected = mcu.load_task("cifar10", seeds=1, folder=folder)
     assert torch.equal(task.inputs, expected.inputs)
@@ -144,7 +151,13 @@ def test_a_file_that_was_exchanged_or_is_no_idx_is_named(fashion, monkeypatch):
     file.write_bytes(whole[:-9])
     with pytest.raises(ValueError, match="digest"):
         mcu.load_task("fashion_mnist", seeds=1, folder=folder)
-    for content, says in ((whole[:-9], "no gzip"), (gzip.compress(b"\0\0\x0d\3"), "no IDX")):
+    turned = whole[:200] + bytes(v ^ 255 for v in whole[200:300]) + whole[300:]
+    for content, says in (
+        (whole[:-9], "no gzip"),
+        (turned, "no gzip"),
+        (whole[:10] + bytes([255]) * 20, "no gzip"),
+        (gzip.compress(b"\0\0\x0d\3"), "no IDX"),
+    ):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=f"{names[0]} is {says}"):
             formats.idx(file)
@@ -178,6 +191,19 @@ def test_what_is_no_folder_of_images_is_named(folder, tmp_path):
         mcu.load_task("image_folder", seeds=1, folder=folder, test=1.0)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"test": 0.01}, "test=0.01 of 20 images"),
+        ({"test": 0.99}, "test=0.99 of 20 images"),
+        ({"size": 0}, "size must be at least 1 pixel, got 0"),
+    ],
+)
+def test_a_folder_that_leaves_nothing_is_refused_by_the_name_of_the_option(folder, options, says):
+    with pytest.raises(ValueError, match=says):
+        mcu.load_task("image_folder", seeds=1, folder=folder, **options)
+
+
 def test_patches_do_not_overlap_and_splits_do_not_either():
     task = mcu.load_task("patches", seeds=2)
     assert task.truth.unique().tolist() == list(range(8))
@@ -186,6 +212,37 @@ def test_patches_do_not_overlap_and_splits_do_not_either():
         assert [len(p) for p in parts] == [270, 30, 500] and len(set.union(*parts)) == 800
         assert task.noisy[b, task.train[b]].sum() == 60
     assert not torch.equal(task.forget[0], task.forget[1])
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(0, "at least 1 pixel, got 0"), (64, "at least 502 pieces.*got 64 with 120")]
+    + [(33, "got 33 with 456"), (1000, "got 1000 with 0")],
+)
+def test_pieces_that_are_too_large_are_too_few(size, says):
+    with pytest.raises(ValueError, match=f"size must .*{says}"):
+        mcu.load_task("patches", seeds=1, size=size)
+
+
+def test_a_class_is_as_large_for_every_seed():
+    task = mcu.load_task("patches", seeds=5, forget_class=0)
+    share = (task.truth[: -task.test.shape[1]] == 0).float().mean().item()
+    assert task.forget.shape == (5, round(300 * share)) and task.train.shape == (5, 300)
+    for b in range(5):
+        assert (task.truth[task.forget[b]] == 0).all() and (task.truth[task.retain[b]] != 0).all()
+        alone = mcu.load_task("patches", seeds=[b], forget_class=0)
+        assert torch.equal(alone.forget[0], task.forget[b])
+        assert torch.equal(alone.labels[0], task.labels[b])
+
+
+@pytest.mark.parametrize(("train", "few"), [(None, 14), (10, 7)])
+def test_a_class_may_be_most_of_all(train, few):
+    pool = np.zeros((20, 1, 4, 4), np.uint8), np.repeat([0, 1], [14, 6])
+    task = as_task("x", pool * 2, [0, 1, 2], forget_class=0, train=train)
+    assert task.forget.shape == (3, few) and (task.truth[task.forget] == 0).all()
+    assert task.retain.shape == (3, (train or 20) - few) and (task.truth[task.retain] == 1).all()
+    with pytest.raises(ValueError, match="forget_class=1 must leave some of 2 images"):
+        as_task("x", (pool[0], np.arange(20) == 0, *pool), [0], forget_class=1, train=2)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 import mcu_lite as mcu
 from mcu_lite import plots
+from mcu_lite.widgets import legend
 
 
 def table(values, seeds=(0, 1)):
@@ -99,9 +100,20 @@ def html_values(widget):
     return [widget.value] if type(widget).__name__ == "HTML" else []
 
 
+def many(count):
+    return {f"model {i}": table([i, i + 1]) for i in range(count)}
+
+
+def test_every_table_has_a_style_of_its_own():
+    ax = mcu.plot_along_t(many(4), "accuracy")
+    assert len({line.get_linestyle() for line in ax.lines}) == len(ax.lines) == 4
+    assert all(f"model {i}" in ax.get_label() for i in range(4))
+    assert legend(many(4), ["accuracy"]).value.count("model ") == 4
+
+
 def test_the_slider_is_light():
-    many = {name: table(np.linspace(0, 1, 101)) for name in "ab"}
-    assert sum(map(len, html_values(mcu.scrub(many, metrics=["accuracy"])))) < 150_000
+    long = {name: table(np.linspace(0, 1, 101)) for name in "ab"}
+    assert sum(map(len, html_values(mcu.scrub(long, metrics=["accuracy"])))) < 150_000
 
 
 @pytest.mark.parametrize(
@@ -110,6 +122,9 @@ def test_the_slider_is_light():
         (lambda: mcu.scrub(table([1, 2]), metrics=["beauty"]), "'accuracy'"),
         (lambda: mcu.scrub({"a": table([1, 2]), "b": table([1, 2, 3])}), "same ts"),
         (lambda: mcu.scrub({}), "at least one"),
+        (lambda: mcu.scrub(many(5), metrics=["accuracy"]), "tables must be at most 4, .*model 4"),
+        (lambda: mcu.plot_along_t(many(5), "accuracy"), "tables must be at most 4, .*model 4"),
+        (lambda: legend(many(5), ["accuracy"]), "tables must be at most 4, .*model 4"),
         (lambda: mcu.plot_along_t(pd.DataFrame({"t": [0.0]}), "accuracy"), "columns"),
         (lambda: mcu.plot_models({"a": table([1, 2])}, "beauty"), "'accuracy'"),
     ],

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import mcu_lite as mcu
+from mcu_lite.language import said, spread
 from mcu_lite.tofu import read_pairs, tofu
 
 pytest.importorskip("datasets")
@@ -110,14 +111,48 @@ def test_the_task_asks_and_answers_what_the_file_says(tokenizer):
         tofu(tokenizer, forget, retain, [])
 
 
+@pytest.mark.parametrize("seeds", [0, [], [-1], [0, 0]])
+def test_seeds_are_those_of_any_task(tokenizer, seeds):
+    with pytest.raises(ValueError, match="seeds must"):
+        tofu(tokenizer, [record(0)], [record(1)], [record(2)], seeds=seeds)
+
+
+def transformer(tokenizer):
+    return lambda: mcu.MODELS["transformer"](vocabulary=len(tokenizer), longest=32)
+
+
+def test_as_many_questions_are_asked_as_are_wanted(tokenizer):
+    forget, retain = [record(i) for i in range(4)], [record(i) for i in range(4, 9)]
+    task = tofu(tokenizer, forget, retain, [record(9)])
+    theta = mcu.train(task, transformer(tokenizer), epochs=0)
+    paths = {"to itself": mcu.connect(theta, theta, curve="linear")}
+    for wanted in (1, 3, 4, 5, 20):
+        table = said(paths, task, [0.0], questions=wanted)
+        asked = table.groupby("split").question.nunique()
+        assert asked.to_dict() == {"forget": min(wanted, 4), "retain": min(wanted, 5)}
+    for wanted in (0, -1):
+        with pytest.raises(ValueError, match=f"questions must be at least 1, got {wanted}"):
+            said(paths, task, [0.0], questions=wanted)
+
+
+@pytest.mark.parametrize("n", [40, 360])
+def test_questions_are_spread_over_all_and_over_their_kinds(n):
+    # What the book shows by default.
+    assert spread(n, 6) == list(range(0, n, n // 6 | 1))[:6]
+    for wanted in range(1, n + 1):
+        places = spread(n, wanted)
+        assert len(set(places)) == wanted and places == sorted(places)
+        # One in each part: how many lie before any place is known up to one.
+        parts = [place * wanted // n for place in places]
+        assert max(abs(p - k) for k, p in enumerate(parts)) <= 1
+    # Ten questions about each author, two of each of five kinds, always in the same order.
+    assert {place % 10 for place in spread(n, 20)} == set(range(10))
+
+
 def test_a_model_learns_and_forgets_it(tokenizer):
     forget, retain = [record(i) for i in (0, 1)], [record(i) for i in (2, 3, 4)]
     task = tofu(tokenizer, forget, retain, [record(5)])
-
-    def build():
-        return mcu.MODELS["transformer"](vocabulary=len(tokenizer), longest=32)
-
-    theta = mcu.train(task, build, epochs=60)
+    theta = mcu.train(task, transformer(tokenizer), epochs=60)
     gone = mcu.unlearn(theta, task, "graddiff", forget_weight=1.0, steps=20)
     names = ["exact_match", "rouge", "truth_ratio"]
     before, after = (

@@ -106,11 +106,17 @@ def add_line(app, what, name, item, options, lines) -> None:
         lines += ["", f"**Used in** {links}", ""]
 
 
+def plain_default(app, what, name, item, options, signature, returns) -> tuple | None:
+    """Write defaults that are made anew as "...": Sphinx cannot read Python's own name for them."""
+    return signature and (signature.replace("<factory>", "..."), returns)
+
+
 def setup(app) -> dict:
     """Tell Sphinx of it; the two pages are read anew at every build, as chapters change."""
     app.add_directive("used-in", UsedIn)
     app.used_in = uses(Path(app.srcdir))
     # After numpydoc, which rewrites the docstrings.
     app.connect("autodoc-process-docstring", add_line, priority=900)
+    app.connect("autodoc-process-signature", plain_default)
     app.connect("env-get-outdated", lambda app, env, *_: [p for p in PAGES if p in env.found_docs])
     return {"parallel_read_safe": True}
