@@ -19,7 +19,10 @@ from mcu_lite.tasks import load_task
 from mcu_lite.trajectories import logit_line
 
 SWITCHES = {"CL": {"curriculum": 1.0}, "SO": {"order": 2}}
-MATCHED = ("graddiff", "npo", "scrub")
+MATCHED = {
+    "CL": ("npo", "random_labels", "bad_teacher", "salun", "scrub", "delete"),
+    "SO": ("finetune", "random_labels", "bad_teacher", "salun", "scrub", "l1_sparse"),
+}
 """Methods of which the switched end is also made to move as far as the plain one."""
 FORGOTTEN_CLASS = 3
 
@@ -99,7 +102,7 @@ def matched_conditions(setting: Setting) -> list[Condition]:
     """Straight paths from the plain end to the switched one that moved equally far."""
     lines = []
     for name, switch in SWITCHES.items():
-        for m in MATCHED:
+        for m in MATCHED[name]:
             equal = matched(Endpoint(m, **switch), Endpoint(m), setting)
             lines.append(Condition(f"{name} matched", Endpoint(m), equal, "linear"))
     return lines

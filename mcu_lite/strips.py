@@ -59,7 +59,7 @@ def plot_strips(
         means = own.groupby(x, sort=False)[values].mean()
         at = at.groupby(own[x], sort=False).first()
         ax.plot(at, means, "_", color=PALETTE[k], ms=9, mew=2, label=str(name))
-        words.append(f"{name}: " + ", ".join(f"{p} {v:.2f}" for p, v in means.items()))
+        words.append(f"{name}: " + ", ".join(f"{p} {v:z.2f}" for p, v in means.items()))
     ax.set_xticks(range(len(places)), places)
     if sum(len(str(p)) for p in places) > 70:
         ax.tick_params(axis="x", rotation=30)

@@ -108,7 +108,7 @@ def metrics_fluctuate_differently(evidence: Evidence) -> Finding:
         (1 + rho.groupby("seed").mean()).to_numpy(),
         0.1,
         "what-metrics-see",
-        f"median over curves {1 + rho.median():.2f}",
+        f"median over curves {1 + rho.median():z.2f}",
         floor=0.05,
     )
 
@@ -135,8 +135,8 @@ def _moved(evidence: Evidence, name: str, chapter: str) -> Finding:
         change.mean().to_numpy(),
         0.1,
         chapter,
-        f"for {len(equal)} methods {before:.2f}, and {after:.2f} where both ends moved equally "
-        f"far; in the retain loss alone {retain[name] - retain['Rand']:.2f}",
+        f"for {len(equal)} methods {before:z.2f}, and {after:z.2f} where both ends moved equally "
+        f"far; in the retain loss alone {retain[name] - retain['Rand']:z.2f}",
         "distance" if after < before / 2 else "",
     )
 
@@ -177,7 +177,7 @@ def linear_connectivity_groups_methods(evidence: Evidence) -> Finding:
         np.array([agreement(own[own.seed != s], own[own.seed == s]) for s in own.seed.unique()]),
         0.5,
         "who-is-like-whom",
-        f"with clusters by the difference of the forget losses alone they agree by {same:.2f}",
+        f"with clusters by the difference of the forget losses alone they agree by {same:z.2f}",
         "the degree of forgetting" if same > 0.5 else "",
         floor=0.25,
     )
@@ -199,8 +199,8 @@ def approximate_methods_differ_from_retraining(evidence: Evidence) -> Finding:
         other.to_numpy(),
         0.1,
         "retrained-oracle",
-        f"retrained from the same initialisation {same.mean():.2f}; between the original itself "
-        f"and the retrained model {start.mean():.2f}",
+        f"retrained from the same initialisation {same.mean():z.2f}; between the original itself "
+        f"and the retrained model {start.mean():z.2f}",
         "initialisation" if start.mean() > 0.5 * other.mean() else "",
         floor=0.05,
     )
@@ -227,7 +227,7 @@ def unlearning_moves_nonlinearly(evidence: Evidence) -> Finding:
         bend.to_numpy(),
         0.25,
         "from-the-original",
-        f"{mixed.mean():.2f} if the logits of the two ends are mixed in place of their weights",
+        f"{mixed.mean():z.2f} if the logits of the two ends are mixed in place of their weights",
         "the metric's own bend" if mixed.mean() > bend.mean() / 2 else "",
         floor=0.125,
     )
@@ -291,7 +291,7 @@ def smoothness_tracks_difficulty(evidence: Evidence) -> Finding:
         rho["loss"].to_numpy(),
         0.3,
         "how-much-is-forgotten",
-        f"with the roughness of the accuracy in its place, ρ = {rho['accuracy'].mean():.2f}",
+        f"with the roughness of the accuracy in its place, ρ = {rho['accuracy'].mean():z.2f}",
         floor=0.0,
     )
 

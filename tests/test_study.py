@@ -165,10 +165,10 @@ def test_a_model_and_what_registered_code_reads_are_part_of_the_name(monkeypatch
 def test_every_module_that_results_depend_on_is_part_of_the_name():
     folder = Path(study.__file__).parent
     trees = (ast.parse((folder / f"{name}.py").read_text()) for name in study.COMPUTING)
-    froms = (
+    imports = (
         n.module or "" for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)
     )
-    needed = {m.split(".")[1] for m in froms if m.startswith("mcu_lite.")}
+    needed = {m.split(".")[1] for m in imports if m.startswith("mcu_lite.")}
     # These keep what was computed, or divide it into parts.
     assert needed - {*study.COMPUTING} == {"cache", "files", "memory"}
 

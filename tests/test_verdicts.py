@@ -138,7 +138,7 @@ def test_every_claim_of_the_paper_is_judged():
 
 def test_the_matched_ends_moved_as_far_as_the_plain_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("MCU_LITE_CACHE", str(tmp_path))
-    monkeypatch.setattr(ev, "MATCHED", ("npo",))
+    monkeypatch.setattr(ev, "MATCHED", {"CL": ("npo",), "SO": ("npo",)})
     setting = Setting(seeds=1, ts=3, epochs=15)
     conditions = ev.matched_conditions(setting)
     assert [c.name for c in conditions] == ["CL matched", "SO matched"]
