@@ -219,7 +219,7 @@ def graddiff(forget: Examples, retain: Examples, cap: float = 4.0) -> Losses:
 
 @method("npo", ("2/β · log(1 + (p/p₀)^β)", CE), "Zhang et al. 2024", forget_weight=0.1)
 def npo(forget: Examples, retain: Examples, beta: float = 1.0) -> Losses:
-    """Negative preference optimisation: lower p(label) relative to the original, p₀."""
+    """Negative preference optimisation: make the label less probable than the original has it."""
     return npo_forget(forget, retain, beta)[0], retain.loss
 
 
