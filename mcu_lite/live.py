@@ -119,7 +119,8 @@ def live(
         for (ax, overlay), metric in zip(drawn, metrics):
             overlay.value = frame(ax, *marks_along(ax, {"": table}, metric, at))
         length = path.arc_length(np.linspace(0, at[0], ts))[-1, row].item()
-        numbers.value = _numbers(table, metrics, at[0], length)
+        passed = "its curve diverged" if path.diverged[row] else f"arc length {length:.2f}"
+        numbers.value = _numbers(table, metrics, f"t = {at[0]:.3f}, {passed}")
         if images:
             followed = {} if path.diverged[row] else {"": follow(path, task, at)}
             faces.value = strip(task, followed, places, 0, row)
@@ -143,8 +144,8 @@ def _path(a: Stack, b: Stack, task: Task, kind: str, steps: int) -> Path:
     return connect(a, b, task, objective=objective, steps=steps)
 
 
-def _numbers(table: pd.DataFrame, metrics: Sequence[str], t: float, length: float) -> str:
-    """What was measured at t, mean and standard deviation over seeds, as an HTML table."""
+def _numbers(table: pd.DataFrame, metrics: Sequence[str], place: str) -> str:
+    """What was measured at a place, mean and standard deviation over seeds, as an HTML table."""
     head = "".join(f'<th scope="col" style="padding-right:1em">{s}</th>' for s in SPLITS)
     lines = ""
     for metric in metrics:
@@ -155,7 +156,4 @@ def _numbers(table: pd.DataFrame, metrics: Sequence[str], t: float, length: floa
         )
         cells = "".join(f'<td style="padding-right:1em">{cell}</td>' for cell in cells)
         lines += f'<tr><th scope="row">{escape(label_of(metric))}</th>{cells}</tr>'
-    return (
-        f"<p>t = {t:.3f}, arc length {length:.2f}</p>"
-        f'<table class="mcu-numbers"><tr><th></th>{head}</tr>{lines}</table>'
-    )
+    return f'<p>{place}</p><table class="mcu-numbers"><tr><th></th>{head}</tr>{lines}</table>'

@@ -234,6 +234,7 @@ def test_live_tells_nothing_of_a_seed_that_diverged(stacks, task):
         for row in (0, 1)
     }
     assert "✗" not in seen[0] and "✓" not in seen[0] and ("✗" in seen[1] or "✓" in seen[1])
+    assert "its curve diverged" in seen[0] and "arc length" in seen[1] and "nan" not in seen[0]
 
 
 def test_live_needs_two_stacks(stacks, task):

@@ -113,6 +113,14 @@ def test_a_bend_that_mixed_logits_have_too_is_the_metrics(mixed, verdict):
     assert found.values == pytest.approx([0.4] * 4) and found.verdict == verdict
 
 
+def test_ways_that_are_straight_contradict_that_they_are_not():
+    straight = table([("Original", "original", "npo seed=0", "linear", 0.0)])
+    straight = straight[straight.split == "forget"].assign(metric="accuracy")
+    straight = straight.assign(value=1 - straight.t)
+    found = verdicts.unlearning_moves_nonlinearly(ev.Evidence(straight, mixed=straight))
+    assert found.values == pytest.approx([0.0] * 4) and found.verdict == CONTRADICTED
+
+
 def averages(gain):
     """Two budgets, of which the second is the better one, and an average that has `gain` more."""
     heights = {"budget a": 0.7, "budget b": 0.8, "average c": 0.8 + gain}
