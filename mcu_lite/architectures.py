@@ -339,14 +339,13 @@ def _shapes(parameters: dict) -> str:
 def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     """Names under which two modules hold different numbers."""
 
-    def same(v: Tensor, w: Tensor) -> bool:
-        return v is w or (v.shape == w.shape and torch.equal(v, w.to(v)))
+    def same(name: str) -> bool:
+        v, w = one.get(name), other.get(name)
+        if v is None or w is None or v is w:
+            return v is w
+        return v.shape == w.shape and torch.equal(v, w.to(v))
 
-    return [
-        n
-        for n in one.keys() | other.keys()
-        if not (n in one and n in other and same(one[n], other[n]))
-    ]
+    return sorted(name for name in one.keys() | other.keys() if not same(name))
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mcu_lite.statistics import correct
+from mcu_lite.statistics import Comparison, correct
 
 
 def visible(found: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
@@ -38,12 +38,13 @@ def visible(found: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
 
 def listed(found: pd.DataFrame, digits: int = 2) -> str:
     """Write comparisons as "`name` difference [low, high]", by the first word of each line's a."""
-    return ", ".join(_written(line, digits) for line in found.itertuples()) or "none"
+    lines = found.itertuples()
+    return ", ".join(f"`{line.a.split()[0]}` {written(line, digits)}" for line in lines) or "none"
 
 
-def _written(line: NamedTuple, digits: int) -> str:
-    """One of `listed`, with so many more digits that no end of the interval reads as zero."""
-    ends = [abs(end) for end in (line.low, line.high) if end]
+def written(found: Comparison | NamedTuple, digits: int = 2) -> str:
+    """Write a difference and its interval, with so many digits that no end of it reads as zero."""
+    ends = [end for end in (found.low, found.high) if end]
     digits = next((d for d in range(digits, 6) if all(round(end, d) for end in ends)), digits)
-    numbers = (f"{v:+z.{digits}f}" for v in (line.difference, line.low, line.high))
-    return "`{}` {} [{}, {}]".format(line.a.split()[0], *numbers)
+    numbers = (f"{v:+z.{digits}f}" for v in (found.difference, found.low, found.high))
+    return "{} [{}, {}]".format(*numbers)

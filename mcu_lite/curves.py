@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -44,6 +45,14 @@ def chain_weights(t: Tensor, points: int) -> Tensor:
     """
     knots = torch.arange(points, dtype=t.dtype, device=t.device)
     return (1 - (t.unsqueeze(-1) * (points - 1) - knots).abs()).clamp(min=0)
+
+
+def spaced(ts: int | Sequence[float]) -> np.ndarray:
+    """Evenly spaced points of [0, 1], if their number is given; else the points themselves."""
+    ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
+    if not ts.size:
+        raise ValueError("ts must hold at least one t, got none")
+    return ts
 
 
 CURVES = {"linear": bezier_weights, "bezier": bezier_weights, "chain": chain_weights}

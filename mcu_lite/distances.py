@@ -15,8 +15,8 @@ from mcu_lite.design import Condition, Endpoint, Setting
 from mcu_lite.methods import METHODS
 from mcu_lite.objectives import recipe_for
 from mcu_lite.stacks import Stack
-from mcu_lite.study import endpoints
-from mcu_lite.tasks import known, load_task
+from mcu_lite.study import endpoints, loaded
+from mcu_lite.tasks import known
 
 
 def distance(a: Stack, b: Stack) -> np.ndarray:
@@ -123,9 +123,7 @@ def matched(
         raise ValueError(f"target must have moved by a finite distance > 0, got {goal}")
     value, tried = getattr(end, by), {}
     if value is None:
-        own = setting or Setting()
-        task = load_task(own.task, own.seeds, **own.options)
-        value = getattr(recipe_for(end.method, task), by)
+        value = getattr(recipe_for(end.method, loaded(setting or Setting())), by)
     while len(tried) < tries and (value := _round(value, by)) not in tried:
         tried[value] = moved(replace(end, **{by: value})) / goal
         if abs(tried[value] - 1) <= within:

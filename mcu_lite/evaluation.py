@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcu_lite.curves import Path
+from mcu_lite.curves import Path, spaced
 from mcu_lite.metrics import METRICS, Metric, Outputs, Source
-from mcu_lite.objectives import incompetent_rows
+from mcu_lite.objectives import check_rows, incompetent_rows
 from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.texts import IGNORED
@@ -81,7 +81,7 @@ def evaluator(
     chosen = _choose(metrics, task, oracle)
     cells = [(m, split) for m in chosen for split in m.splits]
     if oracle is not None:
-        _fitting("oracle", oracle.rows, task)
+        check_rows(oracle, task, "oracle")
 
     @cache
     def beside(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
@@ -96,13 +96,11 @@ def evaluator(
     def measure(models: Path | Stack, ts: int | Sequence[float] = 41) -> pd.DataFrame:
         architecture = models.architecture
         if isinstance(models, Path):
-            ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
+            ts = spaced(ts)
             rows = models.rows(ts)
         else:
             ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
-        if not len(ts):
-            raise ValueError("ts must hold at least one t, got none")
-        _fitting("models", rows[0], task)
+        check_rows(rows[0], task, "models")
         values = np.full((len(task), len(cells), len(ts)), np.nan)
         for b in np.flatnonzero(~models.diverged.cpu().numpy()):
             others = beside(architecture, rows.dtype, b)
@@ -126,11 +124,6 @@ def _table(
             "value": values.ravel(),
         }
     )
-
-
-def _fitting(name: str, rows: Tensor, task: Task) -> None:
-    if len(rows) != len(task):
-        raise ValueError(f"{name} has {len(rows)} rows but task has {len(task)} splits")
 
 
 def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:

@@ -14,8 +14,7 @@ from mcu_lite.distances import matched
 from mcu_lite.language import SPOKEN, conditions, spoken
 from mcu_lite.methods import METHODS
 from mcu_lite.relearning import area, average_weights, members, placed, relearn
-from mcu_lite.study import endpoints, run
-from mcu_lite.tasks import load_task
+from mcu_lite.study import endpoints, loaded, run
 from mcu_lite.trajectories import logit_line
 
 SWITCHES = {"CL": {"curriculum": 1.0}, "SO": {"order": 2}}
@@ -110,7 +109,7 @@ def matched_conditions(setting: Setting) -> list[Condition]:
 
 def mixed_logits(setting: Setting) -> pd.DataFrame:
     """Mix the logits of the original and of each unlearned model in place of their weights."""
-    task = load_task(setting.task, setting.seeds, **setting.options)
+    task = loaded(setting)
     ends = endpoints([Endpoint(m) for m in COMPARED], setting)
     lines = (
         logit_line(stack.origin, stack, task, setting.ts, ["accuracy"]).assign(b=str(end))
@@ -121,7 +120,7 @@ def mixed_logits(setting: Setting) -> pd.DataFrame:
 
 def averages_along_paths(setting: Setting, steps: int = 150) -> pd.DataFrame:
     """Average five points of each of two paths, beside models that got the paths' steps."""
-    task = load_task(setting.task, setting.seeds, **setting.options)
+    task = loaded(setting)
     npo, others = Endpoint("npo"), (Endpoint("npo", 1), Endpoint("finetune"))
     total = steps + sum(METHODS[m].steps for m in ("npo", "finetune"))
     # The rate at which fitting moves the middle of a path is half that of its control point.

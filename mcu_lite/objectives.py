@@ -208,10 +208,8 @@ def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
     if share == 1:
         return None
     inputs, labels = task.split("forget")
-    rows, architecture = (
-        theta.rows.detach().clone().requires_grad_(),
-        theta.architecture.evaluating(),
-    )
+    architecture = theta.architecture.evaluating()
+    rows = theta.rows.detach().clone().requires_grad_()
     statistics = architecture.statistics(theta.rows, task.split("retain")[0])
     logits = architecture.logits(rows, inputs, statistics=statistics)
     loss = per_example(logits, labels).mean(1)
@@ -268,7 +266,7 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     return Objective("oracle", start)
 
 
-def check_rows(stack: Stack, task: Task) -> None:
+def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:
     """Raise a `ValueError` unless `stack` has one row for each split of `task`."""
     if len(stack) != len(task):
-        raise ValueError(f"stack has {len(stack)} models but task has {len(task)} splits")
+        raise ValueError(f"{name} has {len(stack)} models but task has {len(task)} splits")

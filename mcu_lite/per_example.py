@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mcu_lite.curves import Path
+from mcu_lite.curves import Path, spaced
 from mcu_lite.tasks import Task, known
 
 
@@ -108,7 +108,7 @@ def follow(
         raise ValueError(f"task must have one label an example, but {task.name!r} is of texts")
     if path.control.shape[1] != len(task):
         raise ValueError(f"path has {path.control.shape[1]} curves, task {len(task)} splits")
-    ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
+    ts = spaced(ts)
     rows, n, followed = path.rows(ts), index.shape[1], []
     for b in range(len(task)):
         # Members and others are drawn alike, so both keep the labels that were observed.

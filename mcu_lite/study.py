@@ -119,7 +119,7 @@ def endpoints(
     ['npo seed=0', 'scrub seed=1']
     """
     setting, folder = setting or Setting(), cache_folder(cache)
-    task = _task(setting)
+    task = loaded(setting)
     theta = _original(task, setting, folder)
     return {end: _endpoint(end, theta, task, setting, folder) for end in ends}
 
@@ -141,7 +141,7 @@ def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
 
 def _finish(job: Job, setting: Setting, folder: Path) -> None:
     """Do a job unless its result is kept; in another process, the task is loaded there."""
-    task = _task(setting)
+    task = loaded(setting)
     if isinstance(job, Endpoint):
         _endpoint(job, _original(task, setting, folder), task, setting, folder)
     else:
@@ -176,7 +176,7 @@ def _endpoint(end: Endpoint, theta: Stack, task: Task, setting: Setting, folder:
     return replace(stack.to(setting.device), origin=theta)
 
 
-def _task(setting: Setting) -> Task:
+def loaded(setting: Setting) -> Task:
     """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
     name = repr((setting.seeds, setting.options, setting.device, TASKS[setting.task]))
     if name not in LOADED:

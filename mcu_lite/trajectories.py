@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcu_lite.curves import Path
+from mcu_lite.curves import Path, spaced
 from mcu_lite.methods import RECIPE
 from mcu_lite.metrics import METRICS, Outputs
 from mcu_lite.objectives import check_rows, recipe_for, unlearning_objective
@@ -162,7 +162,7 @@ def logit_line(
     for stack in (a, b):
         check_rows(stack, task)
     lost = (a.diverged | b.diverged).tolist()
-    ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
+    ts = spaced(ts)
     ends, labels, retain = {}, {}, task.split("retain")[0]
     for split in SPLITS:
         x, y = task.split(split)
