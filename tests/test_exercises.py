@@ -75,8 +75,10 @@ def executed(chapter):
         ):
             source.cells += [new_code_cell(answer), new_code_cell(judge)]
     source.cells.insert(0, new_code_cell(SPOIL))
+    # A kernel may send one print in two pieces.
+    options = {"timeout": 600, "allow_errors": True, "coalesce_streams": True}
     resources = {"metadata": {"path": str(chapter.parent)}}
-    NotebookClient(source, timeout=600, allow_errors=True, resources=resources).execute()
+    NotebookClient(source, resources=resources, **options).execute()
     return source, exercises
 
 

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 CELLS = [
-    "import os; print(os.getcwd())",
+    "import os, sys; print(end=os.getcwd()); sys.stdout.flush(); print()",
     "import matplotlib.pyplot as plt; plt.plot([1, 2]);",
     "import ipywidgets; ipywidgets.IntSlider(3)",
     "import torch; torch.rand(2).tolist(), torch.get_num_threads()",
@@ -25,6 +25,7 @@ sys.path.insert(0, sys.argv[1])
 import kernels, papermill
 kernels.prepare()
 options = {"kernel_name": "python3", "shutdown_kernel": "immediate", "progress_bar": False}
+options["coalesce_streams"] = True  # a kernel may send one print in two pieces
 if sys.argv[2] == "forked":
     options["kernel_manager_class"] = kernels.MANAGER
 papermill.execute_notebook("in.ipynb", sys.argv[2] + ".ipynb", **options)
