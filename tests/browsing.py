@@ -54,7 +54,7 @@ def open_page(context, address, width, ready=".noUi-handle"):
     page.on("request", lambda request: page.requests.append(request.url))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
-    page.set_default_timeout(5000)
+    page.set_default_timeout(30_000)
     page.goto(address)
     page.locator(ready).first.wait_for()
     return page

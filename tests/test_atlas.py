@@ -65,7 +65,7 @@ def test_the_page_draws_the_other_curves(browser):
     table = lost(study())
     gone = (table.b == "scrub") & (table.split == "forget") & (table.metric == "loss")
     page.set_content(mcu.atlas(table.assign(value=table.value.mask(gone))).data)
-    page.locator("svg").first.wait_for(timeout=10_000)
+    page.locator("svg").first.wait_for(timeout=30_000)
     to, captions = page.locator("select").nth(1), page.locator("figcaption")
     assert to.input_value() == "npo"
     assert captions.all_inner_texts() == ["retain diverged\nforget diverged", "forget diverged"]

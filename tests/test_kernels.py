@@ -69,8 +69,7 @@ def test_a_forked_kernel_does_what_an_ordinary_one_does(tmp_path):
 def test_a_kernel_ends_with_the_build(tmp_path):
     cells = ["import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid()))"]
     process = run(tmp_path, [*cells, "time.sleep(100)"], "forked")
-    wait_for((tmp_path / "pid").exists, 60)
-    pid = int((tmp_path / "pid").read_text())
+    pid = int(wait_for(lambda: next((f.read_text() for f in tmp_path.glob("pid")), ""), 60))
     assert alive(pid)
     process.kill()
     wait_for(lambda: not alive(pid), 10)
@@ -78,9 +77,10 @@ def test_a_kernel_ends_with_the_build(tmp_path):
 
 def wait_for(condition, seconds):
     until = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < until, f"nothing after {seconds} s"
         time.sleep(0.1)
+    return found
 
 
 def alive(pid):

@@ -295,7 +295,7 @@ def lab(tmp_path_factory):
         yield f"{address}/lab/tree/live.ipynb"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def test_live_answers_in_jupyterlab(lab, browser):

@@ -153,7 +153,7 @@ def test_search_finds_a_chapter(context, origins):
 @pytest.mark.parametrize("missing", ["/gone.html", "/book/gone.html", "/a/b/c/gone"])
 def test_missing_pages_lead_back(context, origins, missing):
     page = context.new_page()
-    page.set_default_timeout(5000)
+    page.set_default_timeout(30_000)
     assert page.goto(origins["http"] + missing).status == 404
     assert page.locator("article h1").inner_text().startswith("Page not found")
     sheets = "[...document.styleSheets].map((sheet) => sheet.href ? sheet.cssRules.length : 1)"
