@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import torch
@@ -15,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from mcu_lite.dense import is_chain, run_chain
 from mcu_lite.memory import how_many
+from mcu_lite.modules import copied, drawn_anew, tracking
+from mcu_lite.randomness import seeded
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 RECOMPUTED_FROM = 500
@@ -34,6 +37,8 @@ class Architecture:
         A template; it is copied and never changed. With an attribute ``vectorised = False`` it
         runs row by row: for modules that `torch.func.vmap` cannot run, or runs slower. With
         ``compiled = "inductor"``, or another backend of `torch.compile`, each row runs compiled.
+    build : function, optional
+        Without arguments; returns such a module, initialised anew.
 
     Raises
     ------
@@ -56,6 +61,7 @@ class Architecture:
     """
 
     module: nn.Module
+    build: Callable[[], nn.Module] | None = field(default=None, repr=False, compare=False)
     names: tuple[str, ...] = field(init=False)
     shapes: tuple[torch.Size, ...] = field(init=False)
     norms: tuple[str, ...] = field(init=False)
@@ -66,7 +72,7 @@ class Architecture:
         trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
         if not trainable:
             raise ValueError("module has no trainable parameter")
-        module, norms = _copied(self.module), []
+        module, norms = copied(self.module), []
         for name, layer in module.named_modules():
             # A frozen backbone keeps its statistics, as it keeps its weights.
             if any(not p.requires_grad for p in layer.parameters(recurse=False)):
@@ -126,11 +132,11 @@ class Architecture:
         With batch norm `inputs` are needed, retain examples (n, ...) to recompute the statistics.
         """
         state = self.named(row.detach())
-        module = _copied(self.module)
+        module = copied(self.module)
         if self.norms:
             if inputs is None:
                 raise ValueError("module has batch norm: inputs must be given, retain examples")
-            module = _tracking(module, self.norms).train(self.module.training)
+            module = tracking(module, self.norms).train(self.module.training)
             state |= {n: s[0] for n, s in self.statistics(row[None], inputs, shared=True).items()}
         own = dict(module.named_parameters()) | dict(module.named_buffers())
         with torch.no_grad():
@@ -139,10 +145,22 @@ class Architecture:
         return module.to(row.device)
 
     def fresh(self) -> nn.Module:
-        """Return a copy whose trainable parameters are drawn anew, by each layer's own rule."""
-        module = _copied(self.module)
-        _renew(module)
-        return module
+        """Return a module that is initialised anew: by `build`, else by the layers' own rules.
+
+        Raises
+        ------
+        ValueError
+            Without `build`, if a layer has no ``reset_parameters``, or one that does not do.
+        """
+        return drawn_anew(self.module) if self.build is None else self.build()
+
+    @cached_property
+    def renewable(self) -> bool:
+        """Whether there can be fresh models."""
+        try:
+            return self.build is not None or bool(drawn_anew(self.module))
+        except ValueError:
+            return False
 
     def evaluating(self) -> Architecture:
         """Return the same architecture without dropout, for measurements; always the same one."""
@@ -150,7 +168,7 @@ class Architecture:
 
     @cached_property
     def _evaluating(self) -> Architecture:
-        return self._with(_tracking(_copied(self.module).eval(), self.norms))
+        return self._with(tracking(copied(self.module).eval(), self.norms))
 
     @property
     def measuring(self) -> bool:
@@ -163,7 +181,7 @@ class Architecture:
         The template's trainable parameters are never used; they stay on the CPU, where `fresh`
         draws the same numbers whatever the device.
         """
-        module, moved = _copied(self.module), {}
+        module, moved = copied(self.module), {}
         for layer in module.modules():
             for name, p in layer.named_parameters(recurse=False):
                 if not p.requires_grad:
@@ -175,11 +193,12 @@ class Architecture:
 
     def _with(self, module: nn.Module) -> Architecture:
         other = copy.copy(self)
-        for name, value in (("module", module), ("bytes_kept", {})):
-            object.__setattr__(other, name, value)
-        for remembered in ("_evaluating", "_call"):
-            other.__dict__.pop(remembered, None)
+        object.__setattr__(other, "module", module)
         return other
+
+    def __getstate__(self) -> dict:
+        """What it is, for copies, without what it remembers."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"bytes_kept": {}}
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
         """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
@@ -200,7 +219,7 @@ class Architecture:
         """
         if not self.norms:
             return {}
-        module = _tracking(_copied(self.module).eval(), self.norms)
+        module = tracking(copied(self.module).eval(), self.norms)
         for name in self.norms:
             module.get_submodule(name).train()
         kept = [f"{name}.{buffer}" for name in self.norms for buffer in STATISTICS]
@@ -245,18 +264,20 @@ class Architecture:
             )
         state = self.named(rows) | (statistics or {})
         size = 0 if shared else how_many(self, state, inputs, len(rows))
+        # What a module draws (dropout) is alike in all rows: no row may depend on the others.
+        draws = self.module.training and not self.chain
+        seed = int(torch.randint(2**62, ())) if draws else None
         if size >= len(rows):
-            return self._all(state, inputs)
+            return self._all(state, inputs, seed)
         if shared or not torch.is_grad_enabled():
             # A large batch keeps the processor busy: batching the models only costs memory.
             batches = inputs.expand(len(rows), *inputs.shape) if shared else inputs
-            each = zip(_of_each(state, len(rows)), batches)
-            outputs = [self._in_parts(own, x) for own, x in each]
+            outputs = _row_by_row(self._in_parts, state, batches, seed)
             # The outputs of a single model may be large: they are not copied.
             return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
         # What a part needs for its gradient is computed again when its turn comes.
         parts = (
-            ({n: v[i : i + size] for n, v in state.items()}, inputs[i : i + size])
+            ({n: v[i : i + size] for n, v in state.items()}, inputs[i : i + size], seed)
             for i in range(0, len(rows), size)
         )
         return torch.cat([checkpoint(self._all, *part, use_reentrant=False) for part in parts])
@@ -276,23 +297,23 @@ class Architecture:
         own = measured.statistics(rows, retain, shared)
         return measured.logits(rows, inputs, shared, own)
 
-    def _one(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
-        if self.chain:
-            return run_chain(self.module, state, x).float()
-        return self._call(state, x).float()
+    @cached_property
+    def _one(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+        """One model: what it is called with, and its inputs, to logits in single precision."""
+        # Its own copy: what a module writes down about its inputs stays out of the template.
+        module = self.module if self.chain else copied(self.module)
+
+        def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
+            if self.chain:
+                return run_chain(module, state, x)
+            return functional_call(module, state, (x,))
+
+        run = torch.compile(call, backend=self._compiled) if self._compiled else call
+        return lambda state, x: run(state, x).float()
 
     @property
     def _compiled(self) -> str | None:
         return getattr(self.module, "compiled", None)
-
-    @cached_property
-    def _call(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-        module = self.module
-
-        def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(module, state, (x,))
-
-        return torch.compile(call, backend=self._compiled) if self._compiled else call
 
     def _in_parts(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Outputs of one model (n, classes), of as many examples at a time as fit."""
@@ -303,13 +324,13 @@ class Architecture:
             return self._one(state, inputs)
         return torch.cat([self._one(state, x) for x in inputs.split(size)])
 
-    def _all(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    def _all(self, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:
         if self.chain:  # which takes many models as it takes one
             return self._one(state, inputs)
         if self._compiled or not getattr(self.module, "vectorised", True):
-            each = zip(_of_each(state, len(inputs)), inputs)
-            return torch.stack([self._one(own, x) for own, x in each])
-        return vmap(self._one, randomness="different")(state, inputs)
+            return torch.stack(_row_by_row(self._one, state, inputs, seed))
+        with _drawing(seed, inputs.device):
+            return vmap(self._one, randomness="same")(state, inputs)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
         """View rows (..., P) by parameter name, each in its shape after the leading one."""
@@ -318,9 +339,22 @@ class Architecture:
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
 
 
-def _of_each(state: dict[str, Tensor], rows: int) -> Iterator[dict[str, Tensor]]:
-    """Yield what each row is called with, from the state of all."""
-    return (_aligned({n: v[i] for n, v in state.items()}) for i in range(rows))
+def _row_by_row(
+    call: Callable[[dict[str, Tensor], Tensor], Tensor],
+    state: dict[str, Tensor],
+    inputs: Sequence[Tensor],
+    seed: int | None,
+) -> list[Tensor]:
+    """Outputs of each row on its inputs, from the state of all."""
+    outputs = []
+    for i, x in enumerate(inputs):
+        with _drawing(seed, x.device):
+            outputs.append(call(_aligned({n: v[i] for n, v in state.items()}), x))
+    return outputs
+
+
+def _drawing(seed: int | None, device: torch.device) -> AbstractContextManager:
+    return nullcontext() if seed is None else seeded(seed, device)
 
 
 def _aligned(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -346,41 +380,3 @@ def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
         return v.shape == w.shape and torch.equal(v, w.to(v))
 
     return sorted(name for name in one.keys() | other.keys() if not same(name))
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    """Copy a module but share what is frozen: a backbone is held once."""
-    frozen = [p for p in module.parameters() if not p.requires_grad]
-    return copy.deepcopy(module, {id(p): p for p in frozen})
-
-
-def _renew(layer: nn.Module) -> None:
-    """Draw what is trainable anew; a layer with a rule answers for all layers inside it."""
-    if not any(p.requires_grad for p in layer.parameters()):
-        return
-    own = list(layer.parameters(recurse=False))
-    if hasattr(layer, "reset_parameters"):
-        before = [(p, p.clone()) for p in own if not p.requires_grad]
-        layer.reset_parameters()
-        with torch.no_grad():
-            for p, value in before:
-                p.copy_(value)
-    elif any(p.requires_grad for p in own):
-        raise ValueError(
-            f"module cannot be initialised anew: {type(layer).__name__} has parameters "
-            "but no reset_parameters()"
-        )
-    else:
-        for child in layer.children():
-            _renew(child)
-
-
-def _tracking(module: nn.Module, norms: Sequence[str]) -> nn.Module:
-    """Let batch-norm layers keep the plain mean of the statistics of the batches they see."""
-    for name in norms:
-        layer = module.get_submodule(name)
-        layer.track_running_stats, layer.momentum = True, None
-        layer.running_mean = torch.zeros(layer.num_features)
-        layer.running_var = torch.ones(layer.num_features)
-        layer.num_batches_tracked = torch.tensor(0)
-    return module

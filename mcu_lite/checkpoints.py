@@ -204,9 +204,12 @@ def pack_table(table: pd.DataFrame) -> bytes:
     for column in table:
         values = table[column].to_numpy()
         if not pd.api.types.is_numeric_dtype(values.dtype):
-            values, found = pd.factorize(values)
-            if not all(isinstance(word, str) for word in found):
-                raise ValueError(f"table has column {column!r} with neither numbers nor strings")
+            values, found = pd.factorize(values, use_na_sentinel=False)
+            if wrong := [word for word in found if not isinstance(word, str)]:
+                raise ValueError(
+                    f"column {column!r} of table must hold numbers, or strings and none missing, "
+                    f"got {wrong[0]!r}"
+                )
             words[column] = list(found)
         parts[column] = values
     return numpy_save(

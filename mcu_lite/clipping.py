@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mcu_lite.objectives import recipe_for, unlearning_objective
 from mcu_lite.optimizers import EPS, RHO, sophia
-from mcu_lite.stacks import Stack, seeded
+from mcu_lite.randomness import seeded
+from mcu_lite.stacks import Stack
 from mcu_lite.tasks import Task
 from mcu_lite.unlearning import curvature_of
 

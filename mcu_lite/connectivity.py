@@ -45,6 +45,8 @@ def roughness(values: np.ndarray) -> np.ndarray:
 def monotonicity(values: np.ndarray) -> np.ndarray:
     """Net change over total variation: 1 for a monotone curve, 0 for one that returns.
 
+    NaN for a curve that holds NaN, as those of models that diverged do.
+
     Examples
     --------
     >>> float(monotonicity([1, 4, 3]))
@@ -53,7 +55,7 @@ def monotonicity(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, float)
     variation = np.abs(np.diff(values)).sum(-1)
     net = np.abs(values[..., -1] - values[..., 0])
-    return np.divide(net, variation, out=np.ones_like(net), where=variation > 0)
+    return np.divide(net, variation, out=np.ones_like(net), where=variation != 0)
 
 
 def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:

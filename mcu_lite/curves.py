@@ -12,13 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mcu_lite.methods import METHODS
-from mcu_lite.objectives import (
-    Objective,
-    check_rows,
-    retain_objective,
-    unlearning_objective,
-)
-from mcu_lite.stacks import Architecture, Stack, generators
+from mcu_lite.modules import copied
+from mcu_lite.objectives import Objective, check_rows, retain_objective, unlearning_objective
+from mcu_lite.randomness import generators
+from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.tasks import Task, known
 from mcu_lite.training import descend
 
@@ -153,7 +150,7 @@ def connect(
     objective : str, Objective or function
         What the inner control points minimise in expectation over t. The name of an
         unlearning method stands for its whole objective, retain and forget term; "retain" for
-        the retain loss alone. A function gets one model, callable as ``model(x)``, and
+        the retain loss alone. A function gets one model, callable as the module is, and
         returns a scalar loss; it draws its own data.
     bends : int
         Inner control points: 1 for the quadratic Bézier curve of the paper.
@@ -172,7 +169,7 @@ def connect(
     ------
     ValueError
         For an unknown curve, objective or sampling, endpoints of different architecture or
-        number, or a curve to be fitted without an objective.
+        number, or an objective that is missing or does not give one loss a curve.
 
     Notes
     -----
@@ -253,7 +250,13 @@ def _check_ends(a: Stack, b: Stack) -> None:
 
 
 def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
+    if task is not None:
+        check_rows(a, task, "a")
     if isinstance(objective, Objective):
+        if objective.models not in (None, len(a)):
+            raise ValueError(
+                f"objective {objective.name!r} is one of {objective.models} models, not {len(a)}"
+            )
         return objective
     if callable(objective):
         return _of_function(objective, a.architecture)
@@ -262,7 +265,6 @@ def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
             "a curve is fitted on an objective: give a task and the name of one, or a function"
         )
     theta = a.origin or b.origin or a
-    check_rows(a, task)
     if known("objective", objective, ["retain", *METHODS]) == "retain":
         return retain_objective(theta, task)
     return unlearning_objective(objective, theta, task)
@@ -270,12 +272,17 @@ def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
 
 def _of_function(function: Callable, architecture: Architecture) -> Objective:
     """Call a user's loss model by model: it may do anything, so it is not vectorised."""
+    name, module = getattr(function, "__name__", "function"), copied(architecture.module)
 
     def one(row: Tensor) -> Tensor:
         named = architecture.named(row)
-        return function(lambda *x: functional_call(architecture.module, named, x))
+        value = function(lambda *x, **more: functional_call(module, named, x, more))
+        if not isinstance(value, Tensor) or value.ndim:
+            got = getattr(value, "shape", value)
+            raise ValueError(f"objective {name!r} must return a scalar tensor, got {got}")
+        return value
 
     def loss(rows: Tensor) -> Tensor:
         return torch.stack([one(row) for row in rows])
 
-    return Objective(getattr(function, "__name__", "function"), lambda seed, steps: loss)
+    return Objective(name, lambda seed, steps: loss)

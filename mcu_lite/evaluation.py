@@ -79,16 +79,19 @@ def evaluator(
     [False, True, True]
     """
     chosen = _choose(metrics, task, oracle)
-    cells = [(m, split) for m in chosen for split in m.splits]
     if oracle is not None:
         check_rows(oracle, task, "oracle")
+
+    def asked(architecture: Architecture) -> list[Metric]:
+        able = metrics is not None or architecture.renewable
+        return [m for m in chosen if able or not m.needs_incompetent]
 
     @cache
     def beside(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
         others = {}
         if oracle is not None:
             others["oracle"] = oracle.architecture, oracle.rows
-        if any(m.needs_incompetent for m in chosen):
+        if any(m.needs_incompetent for m in asked(architecture)):
             drawn = incompetent_rows(architecture, task.seeds)
             others["incompetent"] = architecture, drawn.to(task.device, dtype)
         return {who: _outputs(own, r[b : b + 1], task, b) for who, (own, r) in others.items()}
@@ -101,6 +104,7 @@ def evaluator(
         else:
             ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
         check_rows(rows[0], task, "models")
+        cells = [(m, split) for m in asked(architecture) for split in m.splits]
         values = np.full((len(task), len(cells), len(ts)), np.nan)
         for b in np.flatnonzero(~models.diverged.cpu().numpy()):
             others = beside(architecture, rows.dtype, b)

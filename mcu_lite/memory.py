@@ -7,6 +7,8 @@ from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 
+from mcu_lite.modules import copied
+
 SMALL = 2**18
 """Numbers in a batch below which nothing is asked: the answer would take longer than the work."""
 ON_CPU = 2**31
@@ -57,12 +59,13 @@ def saved_bytes(architecture, state: dict[str, Tensor], inputs: Tensor) -> int:
 
     key = tuple(inputs.shape)
     if key not in (known := architecture.bytes_kept):
+        module = copied(architecture.module)
         try:
             with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.enable_grad():
                 fakes = {n: mode.from_tensor(v.detach()) for n, v in state.items()}
                 given = {n: v.requires_grad_(v.is_floating_point()) for n, v in fakes.items()}
                 with torch.autograd.graph.saved_tensors_hooks(count, lambda kept: kept):
-                    functional_call(architecture.module, given, (mode.from_tensor(inputs),))
+                    functional_call(module, given, (mode.from_tensor(inputs),))
         except (RuntimeError, NotImplementedError, TypeError):
             total = 0
         known[key] = total

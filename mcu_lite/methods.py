@@ -123,6 +123,7 @@ class Method:
 METHODS: dict[str, Method] = {}
 FIELDS = [field.name for field in fields(Method) if field.name not in ("name", "losses")]
 RECIPE = ("lr", "steps", "forget_weight")
+TAKEN = ("original", "retain")
 TwoLosses = Callable[[Examples, Examples], Losses]
 
 
@@ -148,7 +149,7 @@ def method(
     Raises
     ------
     ValueError
-        For a field that `Method` does not have, or a value that it cannot have.
+        For a field that `Method` does not have, or a value or a name that it cannot have.
 
     Examples
     --------
@@ -161,7 +162,8 @@ def method(
     """
     for part in recipe:
         known("part of the recipe", part, FIELDS)
-
+    if name in TAKEN:
+        raise ValueError(f"name must not be {name!r}, which means something else")
     known("beginning", recipe.get("begins", "original"), ("original", "initial", "fresh"))
     for part in ("lr", "steps", "forget_every"):
         if not recipe.get(part, 1) > 0:

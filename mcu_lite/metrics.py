@@ -183,7 +183,8 @@ def accuracy(outputs: Outputs, split: str) -> np.ndarray:
 def mia_auc(outputs: Outputs, split: str) -> np.ndarray:
     """AUC of telling forget from test images by their loss (Yeom et al., 2018).
 
-    0.5 means indistinguishable, which is what the retrained model is by construction.
+    0.5 means indistinguishable, as a random forget set is to the retrained model. A whole class
+    is not: that model never saw it, its loss there is the higher one, and the AUC close to 0.
     """
     members, others = outputs.loss("forget"), outputs.loss("test", "nonmember")
     n, m = members.shape[-1], others.shape[-1]

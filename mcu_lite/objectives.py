@@ -13,7 +13,8 @@ from torch.nn.functional import log_softmax
 
 from mcu_lite.curriculum import Curriculum
 from mcu_lite.methods import METHODS, Examples, Method
-from mcu_lite.stacks import Architecture, Stack, generators, initial_rows
+from mcu_lite.randomness import generators
+from mcu_lite.stacks import Architecture, Stack, initial_rows
 from mcu_lite.tasks import Task, known, pick
 from mcu_lite.texts import IGNORED
 from mcu_lite.training import RowLoss, batches, per_example, token_mean
@@ -39,13 +40,16 @@ class Objective:
         Returns a function from rows to the logits (B, n, classes) and the labels of a batch,
         from which second-order methods estimate the curvature.
     mask : Tensor of bool, shape (B, P), optional
-        Weights on which it depends; the others are taken from θo, whatever the rows hold.
+        Weights that its gradient moves; while a model is unlearned, the others stay those of θo.
+    models : int, optional
+        How many it is for, if it knows their data.
     """
 
     name: str
     start: Callable[[int, int], RowLoss]
     logits: Callable[[int], Callable[[Tensor], tuple[Tensor, Tensor]]] | None = None
     mask: Tensor | None = None
+    models: int | None = None
 
 
 def unlearning_objective(
@@ -81,7 +85,8 @@ def unlearning_objective(
         return lambda: [next(d) for d in draw]
 
     def forward(rows: Tensor, places: list[Tensor]) -> Tensor:
-        rows = rows if mask is None else torch.where(mask, rows, theta.rows)
+        # Along a curve the other weights need not be those of θo: they are kept as they are.
+        rows = rows if mask is None else torch.where(mask, rows, rows.detach())
         x = [pick(known_of[s]["inputs"], place) for s, place in zip(SPLITS_SEEN, places)]
         return theta.architecture.logits(rows, torch.cat(x, 1))
 
@@ -111,7 +116,7 @@ def unlearning_objective(
 
         return batch
 
-    return Objective(recipe.name, start, logits, mask)
+    return Objective(recipe.name, start, logits, mask, len(theta))
 
 
 def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor | Callable]:
@@ -131,7 +136,7 @@ def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor | Callable]
 @lru_cache(maxsize=1)
 def incompetent_rows(architecture: Architecture, seeds: tuple[int, ...]) -> Tensor:
     """Freshly initialised rows (B, P); the curves of a stack, measured in turn, share them."""
-    return initial_rows(architecture.fresh, INCOMPETENT_SEED, seeds)
+    return initial_rows(architecture, INCOMPETENT_SEED, seeds)
 
 
 def _teachers(
@@ -176,7 +181,8 @@ def _total(
     """Sum of the terms that enter at this step, shape (B,)."""
     if step % recipe.forget_every or step >= recipe.forget_until * steps:
         lost = None
-    total = rows.new_zeros(len(rows))
+    # A step may have no term at all, and still needs a gradient.
+    total = (0.0 * rows).sum(1) if lost is kept is None else rows.new_zeros(len(rows))
     for weight, name, term in ((recipe.forget_weight, "forget", lost), (1.0, "retain", kept)):
         if term is not None:
             weighted = term if curriculum is None else curriculum.weights(term, name) * term
@@ -234,7 +240,7 @@ def retain_objective(theta: Stack, task: Task) -> Objective:
 
         return loss
 
-    return Objective("retain", start)
+    return Objective("retain", start, models=len(theta))
 
 
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
@@ -263,7 +269,7 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
 
         return loss
 
-    return Objective("oracle", start)
+    return Objective("oracle", start, models=len(oracle))
 
 
 def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:

@@ -12,7 +12,8 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 from mcu_lite.curves import Path
-from mcu_lite.stacks import Architecture, Stack, generators
+from mcu_lite.randomness import generators
+from mcu_lite.stacks import Architecture, Stack
 from mcu_lite.tasks import Task, known, pick
 from mcu_lite.texts import IGNORED
 from mcu_lite.training import batches, descend, per_example

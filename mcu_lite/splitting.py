@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,8 +15,8 @@ Which = float | Sequence[int] | np.ndarray | Tensor
 
 
 def task_of(
-    inputs: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray | Sequence[int],
+    inputs: Tensor | np.ndarray | pd.DataFrame,
+    labels: Tensor | np.ndarray | pd.Series | Sequence[int],
     *,
     forget: Which,
     test: Which = 0.25,
@@ -26,10 +27,10 @@ def task_of(
 
     Parameters
     ----------
-    inputs : Tensor or array, shape (N, ...)
-        Whatever the model takes; scale it before.
-    labels : Tensor or array of int or bool, shape (N,)
-        Classes 0, 1, 2, ...
+    inputs : Tensor, array or data frame, shape (N, ...)
+        Whatever the model takes; scale it before. Of a data frame the index plays no part.
+    labels : Tensor, array, series or list of int or bool, shape (N,)
+        Classes 0, 1, 2, ..., of which two or more occur.
     forget : float in (0, 1), or sequence of int
         Share of the training examples to forget, drawn anew for each seed; or the positions of
         these examples, the same for each seed.
@@ -47,9 +48,9 @@ def task_of(
     Raises
     ------
     ValueError
-        If lengths disagree, an input is not finite, a label is negative or not a whole number, a
-        share lies outside (0, 1), a position does not exist, appears twice or in both
-        `forget` and `test`, or nothing is left to retain.
+        If lengths disagree, an input is not a finite number, a label is negative or not a whole
+        number, all labels are the same, a share lies outside (0, 1), a position does not exist,
+        appears twice or in both `forget` and `test`, or nothing is left to retain.
 
     Examples
     --------
@@ -60,14 +61,20 @@ def task_of(
     >>> task_of(x, y, forget=[4, 8], seeds=1).forget.tolist()
     [[4, 8]]
     """
-    inputs, labels = torch.as_tensor(inputs), torch.as_tensor(labels)
+    inputs = _tensor("inputs must be numbers", inputs)
+    labels = _tensor("labels must be integers (class numbers)", labels)
     if labels.ndim != 1 or len(inputs) != len(labels):
         raise ValueError(
             f"labels must have shape ({len(inputs)},), one for each input, got "
             f"{tuple(labels.shape)}"
         )
-    if labels.is_floating_point() or labels.is_complex() or labels.min() < 0:
+    if (found := len(set(labels.tolist()))) < 2:
+        raise ValueError(
+            f"labels must hold two classes or more, got {found} in {len(labels)} labels"
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.long().min() < 0:
         raise ValueError(f"labels must be whole numbers from 0 up, got {labels.dtype} {labels}")
+    labels = labels.long()
     if not inputs.isfinite().all():
         raise ValueError("inputs must be finite, got NaN or infinity")
     seeds, n = seeds_of(seeds), len(inputs)
@@ -83,8 +90,8 @@ def task_of(
     return Task(
         name=name,
         inputs=inputs.float() if inputs.is_floating_point() else inputs,
-        truth=labels.long(),
-        labels=labels.long().expand(len(seeds), n),
+        truth=labels,
+        labels=labels.expand(len(seeds), n),
         retain=retain,
         forget=gone,
         test=out,
@@ -92,6 +99,16 @@ def task_of(
         seeds=seeds,
         forgets=f"a random {forget:.0%}" if isinstance(forget, float) else "chosen examples",
     )
+
+
+def _tensor(asked: str, values: Tensor | np.ndarray | pd.DataFrame | Sequence) -> Tensor:
+    """What a list, an array or a data frame holds, by position: PyTorch would ask its index."""
+    if isinstance(values, Tensor):
+        return values
+    array = np.require(values, requirements="CW")
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"{asked}, got {array.dtype}")
+    return torch.from_numpy(array)
 
 
 def _chosen(

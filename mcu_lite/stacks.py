@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from threading import RLock
-from zlib import crc32
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mcu_lite.architectures import Architecture
-
-DRAWING = RLock()
+from mcu_lite.randomness import generators, seeded
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,8 @@ class Stack:
     def cat(cls, stacks: Sequence[Stack]) -> Stack:
         """Put several stacks of one architecture under one another, with their origins."""
         first = stacks[0]
+        for i, stack in enumerate(stacks[1:], 1):
+            first.architecture.check_same(stack.architecture, f"stack {i} is unlike the first")
         rows, diverged = (torch.cat([getattr(s, f) for s in stacks]) for f in ("rows", "diverged"))
         origins = [s.origin or s for s in stacks] if any(s.origin for s in stacks) else None
         return cls(
@@ -130,40 +127,16 @@ class Stack:
 def architecture_of(build: Callable[[], nn.Module]) -> Architecture:
     """Architecture of the modules that `build` returns; what is frozen is always drawn alike."""
     with seeded(0):
-        return Architecture(build())
+        return Architecture(build(), build)
 
 
-def initial_rows(build: Callable[[], nn.Module], seed: int, seeds: Sequence[int]) -> Tensor:
+def initial_rows(architecture: Architecture, seed: int, seeds: Sequence[int]) -> Tensor:
     """Freshly initialised rows, one for each of `seeds`, shape (B, P).
 
     The global random state is left as it was found.
     """
-    architecture, rows = architecture_of(build), []
+    rows = []
     for generator in generators("initial", seed, seeds):
         with seeded(generator.initial_seed()):
-            rows.append(architecture.row(build()))
+            rows.append(architecture.row(architecture.fresh()))
     return torch.stack(rows)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """What modules draw inside depends on `seed` alone; the global random state stays.
-
-    That state belongs to the process, so threads draw one after the other.
-    """
-    devices = [device] if torch.device(device).type == "cuda" else []
-    with DRAWING, torch.random.fork_rng(devices):
-        torch.manual_seed(seed) if devices else torch.default_generator.manual_seed(seed)
-        yield
-
-
-def generators(purpose: str, seed: int, seeds: Sequence[int]) -> list[torch.Generator]:
-    """One independent random generator a row, named by its purpose and two seeds.
-
-    A row's numbers depend on its own seed only, so that a stack of 20 starts
-    with the very rows of a stack of 5.
-    """
-    names = [np.random.SeedSequence([crc32(purpose.encode()), seed, s]) for s in seeds]
-    return [
-        torch.Generator().manual_seed(int(n.generate_state(1, np.uint64)[0] >> 1)) for n in names
-    ]

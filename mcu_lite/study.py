@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache as remember
 from functools import partial
 from itertools import groupby
@@ -19,11 +18,13 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from mcu_lite.architectures import Architecture
 from mcu_lite.cache import cache_folder, load, meaning, save
 from mcu_lite.curves import Path as Curves
 from mcu_lite.curves import connect
 from mcu_lite.design import Condition, Endpoint, Setting
 from mcu_lite.evaluation import Evaluator, evaluator
+from mcu_lite.fingerprints import fingerprint
 from mcu_lite.methods import METHODS
 from mcu_lite.metrics import METRICS
 from mcu_lite.models import MODELS
@@ -40,7 +41,7 @@ LOADED: dict[str, Task] = {}
 COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
 COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
 COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
-COMPUTING += ("photographs", "formats")
+COMPUTING += ("photographs", "formats", "modules", "randomness")
 """Modules on which results depend: if their code changes, everything is computed anew."""
 
 
@@ -86,18 +87,18 @@ def run(
     conditions, setting = list(dict.fromkeys(conditions)), setting or Setting()
     if not conditions:
         raise ValueError("conditions must hold at least one Condition, got none")
-    folder = cache_folder(cache)
-    tables = {c: load(folder, _name(setting, c)) for c in conditions}
+    kept = Kept(setting, cache_folder(cache))
+    tables = {c: kept.load(c) for c in conditions}
     missing = [c for c, table in tables.items() if table is None]
     for stage in _stages(missing, setting):
         if executor is None:
-            done = (_finish(job, setting, folder) for job in stage)
+            done = (_finish(job, kept) for job in stage)
         else:
-            done = executor.map(partial(_work, setting=setting, folder=folder), stage)
+            done = executor.map(partial(_work, kept=kept), stage)
         what = "paths" if isinstance(stage[0], list) else "endpoints"
         for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=not watched()):
             pass
-    tables |= {c: load(folder, _name(setting, c)) for c in missing}
+    tables |= {c: kept.load(c) for c in missing}
     keys = pd.DataFrame([c.columns for c in conditions], dtype="str")
     lengths = [len(table) for table in tables.values()]
     named = keys.loc[keys.index.repeat(lengths)].reset_index(drop=True)
@@ -118,13 +119,14 @@ def endpoints(
     >>> [str(end) for end in endpoints([Endpoint("npo"), Endpoint("scrub", seed=1)], small)]
     ['npo seed=0', 'scrub seed=1']
     """
-    setting, folder = setting or Setting(), cache_folder(cache)
-    task = loaded(setting)
-    theta = _original(task, setting, folder)
-    return {end: _endpoint(end, theta, task, setting, folder) for end in ends}
+    kept = Kept(setting or Setting(), cache_folder(cache))
+    task = kept.task()
+    theta = _original(task, kept)
+    return {end: _endpoint(end, theta, task, kept) for end in ends}
 
 
 Job = Endpoint | list[Condition]
+Item = Endpoint | Condition | tuple[str, Endpoint]
 
 
 def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
@@ -139,46 +141,46 @@ def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
     return [[Endpoint("original")], [end for end in ends if end.method != "original"], chunks]
 
 
-def _finish(job: Job, setting: Setting, folder: Path) -> None:
+def _finish(job: Job, kept: Kept) -> None:
     """Do a job unless its result is kept; in another process, the task is loaded there."""
-    task = loaded(setting)
+    task = kept.task()
     if isinstance(job, Endpoint):
-        _endpoint(job, _original(task, setting, folder), task, setting, folder)
-    else:
-        todo = [c for c in job if load(folder, _name(setting, c)) is None]
-        if todo:
-            _measure(todo, task, setting, folder)
+        _endpoint(job, _original(task, kept), task, kept)
+    elif todo := [c for c in job if kept.load(c) is None]:
+        _measure(todo, task, kept)
 
 
-def _work(job: Job, setting: Setting, folder: Path) -> None:
+def _work(job: Job, kept: Kept) -> None:
     """Do a job as one worker of several: threads that wait for a shared core cost most of it."""
+    if kept.package != _package():
+        raise RuntimeError("a worker runs other code of mcu_lite than its caller: start it again")
     torch.set_num_threads(1)
-    _finish(job, setting, folder)
+    _finish(job, kept)
 
 
-def _original(task: Task, setting: Setting, folder: Path) -> Stack:
+def _original(task: Task, kept: Kept) -> Stack:
     """Return θo, from the cache or by training it; all that come from it share the one stack."""
-    name = _name(setting, Endpoint("original"))
-    if (stack := load(folder, name, architecture_of(_build(setting)))) is None:
+    original, setting = Endpoint("original"), kept.setting
+    if (stack := kept.load(original, architecture_of(_build(setting)))) is None:
         stack = train(task, setting.model, epochs=setting.epochs)
-        save(folder, name, stack)
+        kept.save(original, stack)
     return stack.to(setting.device)
 
 
-def _endpoint(end: Endpoint, theta: Stack, task: Task, setting: Setting, folder: Path) -> Stack:
+def _endpoint(end: Endpoint, theta: Stack, task: Task, kept: Kept) -> Stack:
     """Return the models at one end of a path, from the cache or by computing them from θo."""
     if end.method == "original":
         return theta
-    name = _name(setting, end)
-    if (stack := load(folder, name, theta.architecture)) is None:
-        stack = unlearn(theta, task, end.method, epochs=setting.epochs, **end.recipe)
-        save(folder, name, replace(stack, origin=None))
-    return replace(stack.to(setting.device), origin=theta)
+    if (stack := kept.load(end, theta.architecture)) is None:
+        stack = unlearn(theta, task, end.method, epochs=kept.setting.epochs, **end.recipe)
+        kept.save(end, replace(stack, origin=None))
+    return replace(stack.to(kept.setting.device), origin=theta)
 
 
-def loaded(setting: Setting) -> Task:
+def loaded(setting: Setting, digest: str | None = None) -> Task:
     """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
-    name = repr((setting.seeds, setting.options, setting.device, TASKS[setting.task]))
+    digest = digest or fingerprint(TASKS[setting.task])
+    name = repr((setting.seeds, setting.options, setting.device, digest))
     if name not in LOADED:
         LOADED.clear()
         LOADED[name] = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
@@ -199,9 +201,9 @@ def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
     return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
 
 
-def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path) -> None:
+def _measure(chunk: list[Condition], task: Task, kept: Kept) -> None:
     """Fit and measure several conditions as one stack; store each by itself."""
-    own = _original(task, setting, folder), task, setting, folder
+    setting, own = kept.setting, (_original(task, kept), task, kept)
     a, b = ([_endpoint(getattr(c, side), *own) for c in chunk] for side in "ab")
     measure = evaluator(task, metrics=setting.metrics, oracle=_endpoint(ORACLE, *own))
     fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
@@ -212,17 +214,16 @@ def _measure(chunk: list[Condition], task: Task, setting: Setting, folder: Path)
         part = path.part(slice(i * len(task), (i + 1) * len(task)))
         between = measure(part, ts[1:-1])
         ends = (_measured(getattr(condition, side), *own, measure) for side in "ab")
-        save(folder, _name(setting, condition), _along(*ends, between, part, ts))
+        kept.save(condition, _along(*ends, between, part, ts))
 
 
 def _measured(
-    end: Endpoint, theta: Stack, task: Task, setting: Setting, folder: Path, measure: Evaluator
+    end: Endpoint, theta: Stack, task: Task, kept: Kept, measure: Evaluator
 ) -> pd.DataFrame:
     """Measure the models at one end once, for all paths that begin or end there."""
-    name = _name(setting, ("measured", end))
-    if (table := load(folder, name)) is None:
-        table = measure(_endpoint(end, theta, task, setting, folder))
-        save(folder, name, table)
+    if (table := kept.load(("measured", end))) is None:
+        table = measure(_endpoint(end, theta, task, kept))
+        kept.save(("measured", end), table)
     return table
 
 
@@ -237,57 +238,61 @@ def _along(
     return lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
 
 
-def _name(setting: Setting, item: Endpoint | Condition | tuple) -> str:
-    """Digest of everything that a stored result depends on."""
-    return hashlib.sha256(repr((setting, item, _code(_build(setting)))).encode()).hexdigest()[:32]
-
-
-def _code(build: Callable[[], nn.Module]) -> str:
-    """Digest of the package, of what users registered with it, and of PyTorch's version."""
-    registered = [*METHODS.values(), *METRICS.values(), *TASKS.values(), build]
-    code = _package() + "".join(map(_source, registered)) + torch.__version__
-    return hashlib.sha256(code.encode()).hexdigest()
-
-
 @remember
 def _package() -> str:
     files = (Path(__file__).parent / f"{name}.py" for name in COMPUTING)
-    return "".join(meaning(file.read_text()) for file in files)
+    code = "".join(meaning(file.read_text()) for file in files)
+    return hashlib.sha256(code.encode()).hexdigest()
 
 
-def _source(entry: object) -> str:
-    """A registered function's code, its settings, and the plain values that it reads."""
-    function, bound = getattr(entry, "losses", getattr(entry, "function", entry)), []
-    while isinstance(function, partial):
-        bound.append((function.args, function.keywords))
-        function = function.func
-    own = {} if isinstance(entry, type) else getattr(entry, "__dict__", {})
-    around = {**own, **dict(_read_by(function))}
-    plain = {name: v for name, v in around.items() if _is_plain(v)}
-    return repr((plain, bound)) + _text(function)
+@dataclass(frozen=True)
+class Kept:
+    """What a study with one setting keeps in a folder, by names that say what it depends on.
+
+    Fingerprints are taken once a study: data that code reads may be large, or change meanwhile.
+    """
+
+    setting: Setting
+    folder: Path
+    package: str = field(default_factory=_package)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def load(self, item: Item, architecture: Architecture | None = None) -> Stack | pd.DataFrame:
+        """Return what was saved, or None; a stack is of an architecture, a table of none."""
+        return load(self.folder, self.name(item), architecture)
+
+    def save(self, item: Item, value: Stack | pd.DataFrame) -> None:
+        """Keep a result."""
+        save(self.folder, self.name(item), value)
+
+    def name(self, item: Item) -> str:
+        """Digest of the setting, of the item, and of all code and data that it depends on."""
+        own = [self.digest("task", TASKS[self.setting.task])]
+        own.append(self.digest("model", _build(self.setting)))
+        own += [self.digest(f"method {name}", METHODS[name]) for name in _methods(item)]
+        if not isinstance(item, Endpoint):
+            names = [name for name in METRICS if name in (self.setting.metrics or METRICS)]
+            own += [self.digest(f"metric {name}", METRICS[name]) for name in names]
+        parts = repr((self.setting, item, own, self.package, torch.__version__))
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+    def task(self) -> Task:
+        """Return the task of the setting."""
+        return loaded(self.setting, self.digest("task", TASKS[self.setting.task]))
+
+    def digest(self, what: str, registered: object) -> str:
+        """Fingerprint of something that is registered."""
+        if what not in self.digests:
+            self.digests[what] = fingerprint(registered)
+        return self.digests[what]
 
 
-def _read_by(function: Callable) -> Iterator[tuple[str, object]]:
-    """Names and values that code of a user's own takes from around it."""
-    yield "defaults", getattr(function, "__defaults__", None)
-    if code := getattr(function, "__code__", None):
-        for name in code.co_names:
-            yield name, function.__globals__.get(name)
-        for name, cell in zip(code.co_freevars, function.__closure__ or ()):
-            yield name, cell.cell_contents
-
-
-def _is_plain(value: object) -> bool:
-    """Whether it is written alike in every process."""
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, (bool, int, float, str, bytes))
-
-
-@remember
-def _text(function: Callable) -> str:
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        return code.co_code.hex() + repr(code.co_consts) if code else repr(type(function))
+def _methods(item: Item) -> list[str]:
+    """Names of the methods that a result depends on: a measurement compares with an oracle."""
+    if isinstance(item, Endpoint):
+        names = {item.method}
+    elif isinstance(item, Condition):
+        names = {item.a.method, item.b.method, item.objective, ORACLE.method}
+    else:
+        names = {item[1].method, ORACLE.method}
+    return sorted(names & METHODS.keys())

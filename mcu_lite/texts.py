@@ -26,7 +26,7 @@ class Texts:
     end : int
         The token that ends an answer.
     paraphrased : tuple of two Tensor, shape (N, 1, L)
-        Inputs and labels: the same question and the true answer, both in other words.
+        Inputs and labels: the same question, and the true answer in other words.
     perturbed : tuple of two Tensor, shape (N, K, L)
         The same with K false answers in the words of the paraphrase.
     """

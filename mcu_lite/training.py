@@ -14,14 +14,8 @@ from tqdm.auto import trange
 
 from mcu_lite.models import MODELS
 from mcu_lite.optimizers import adamw, sophia
-from mcu_lite.stacks import (
-    Architecture,
-    Stack,
-    architecture_of,
-    generators,
-    initial_rows,
-    seeded,
-)
+from mcu_lite.randomness import generators, seeded
+from mcu_lite.stacks import Architecture, Stack, architecture_of, initial_rows
 from mcu_lite.tasks import Task, known, pick
 from mcu_lite.texts import IGNORED
 
@@ -36,6 +30,7 @@ def descend(
     lr: float,
     decay: Callable[[float], float] = lambda progress: 1.0 - progress,
     weight_decay: float = 0.01,
+    mask: Tensor | None = None,
     curvature: Callable[[Tensor], Tensor] | None = None,
     seed: int = 0,
     label: str = "descending",
@@ -52,6 +47,8 @@ def descend(
     lr : float
         Rate at the start; `decay` maps the progress in [0, 1) to a factor.
     weight_decay : float
+    mask : Tensor of bool, shape (B, ...), optional
+        What moves; the rest stays where it starts, though weights decay.
     curvature : function from (B, ...) to (B, ...), optional
         Estimates the diagonal of the Hessian. With it Sophia descends, without it AdamW.
     seed : int
@@ -82,10 +79,14 @@ def descend(
     with seeded(seed, rows.device):
         for step in trange(steps, desc=label, delay=1, leave=False, disable=not watched()):
             value = loss(rows)
+            if value.shape != diverged.shape:
+                raise ValueError(f"loss must give {len(rows)} numbers, got {tuple(value.shape)}")
             (gradient,) = torch.autograd.grad(value.sum(), rows)
             norm = gradient.flatten(1).norm(dim=1)
             diverged |= ~(value.detach().isfinite() & norm.isfinite())
             update(_per_row(~diverged, gradient, norm), lr * decay(step / steps))
+            if mask is not None:
+                torch.where(mask, rows.detach(), start, out=rows.detach())
     rows = rows.detach()
     rows[diverged] = torch.nan
     return rows, diverged
@@ -161,7 +162,7 @@ def token_mean(values: Tensor, labels: Tensor) -> Tensor:
 
 def train(
     task: Task,
-    model: str | Callable[[], nn.Module] = "mlp",
+    model: str | Callable[[], nn.Module] | Architecture = "mlp",
     *,
     seed: int = 0,
     epochs: int = 100,
@@ -176,8 +177,9 @@ def train(
     ----------
     task : Task
         Where its tensors are, on the CPU or a GPU, the models are trained.
-    model : str or function
-        A name in ``MODELS``, or a function without arguments that returns a fresh module.
+    model : str, function or Architecture
+        A name in ``MODELS``, or a function without arguments that returns a fresh module, or an
+        architecture, whose frozen parameters are then those of the models.
     seed : int
         Together with the split's own seed it fixes initialisation and data order.
     epochs, batch, lr
@@ -195,8 +197,9 @@ def train(
     Raises
     ------
     ValueError
-        For an unknown name or split, a number out of its range, or a module whose output on n
-        inputs of the task does not have the shape (n, classes), or more classes.
+        For an unknown name or split, a number out of its range, or a module that does not turn n
+        inputs of the task into logits of the shape (n, classes), or more classes. With batch norm
+        a single example is no batch, not even the last one.
 
     Examples
     --------
@@ -211,14 +214,17 @@ def train(
     batch, lr = (recipe[k] if v is None else v for k, v in (("batch", batch), ("lr", lr)))
     if epochs < 0 or batch < 1:
         raise ValueError(f"epochs must be >= 0 and batch >= 1, got {epochs} and {batch}")
-    build = MODELS[known("model", model, MODELS)] if isinstance(model, str) else model
+    if isinstance(model, str):
+        model = MODELS[known("model", model, MODELS)]
+    if not isinstance(model, Architecture):
+        model = architecture_of(model)
     index = getattr(task, known("split", split, ("train", "retain")))
-    architecture = architecture_of(build).to(task.device)
-    start = (initial_rows(build, seed, task.seeds) if start is None else start).to(task.device)
+    architecture = model.to(task.device)
+    start = (initial_rows(model, seed, task.seeds) if start is None else start).to(task.device)
     if start.shape != (len(task), architecture.size):
         wanted = (len(task), architecture.size)
         raise ValueError(f"start must have shape {wanted}, got {tuple(start.shape)}")
-    _check_output(architecture, start, task)
+    _check_output(architecture, start, task, last=index.shape[1] % batch or batch)
     draw = batches(index, batch, generators("order", seed, task.seeds))
     changed = generators("augmentation", seed, task.seeds)
 
@@ -238,13 +244,22 @@ def train(
     return Stack(architecture, rows, label, initial=start, diverged=diverged)
 
 
-def _check_output(architecture: Architecture, rows: Tensor, task: Task) -> None:
-    """A module of one's own is tried on two examples before it is trained."""
-    with torch.no_grad(), seeded(0, rows.device):
-        shape = architecture.logits(rows[:1], task.inputs[:2], shared=True)[0].shape
-    labels = tuple(task.labels.shape[2:])
-    if shape[:-1] != (2, *labels) or shape[-1] < task.classes:
-        wanted = ", ".join(map(str, ("n", *labels, task.classes)))
+def _check_output(architecture: Architecture, rows: Tensor, task: Task, last: int) -> None:
+    """A module of one's own is tried before it is trained: on two examples, or a `last` batch of 1.
+
+    Whatever it raises is passed on; a tuple in place of logits shows as an AttributeError.
+    """
+    inputs, labels = task.inputs[: min(last, 2)], tuple(task.labels.shape[2:])
+    wanted = ", ".join(map(str, ("n", *labels, task.classes)))
+    asked = f"model must return logits of shape ({wanted}) for n inputs"
+    try:
+        with torch.no_grad(), seeded(0, rows.device):
+            shape = architecture.logits(rows[:1], inputs, shared=True)[0].shape
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"model must return logits of shape ({wanted}) for n inputs, got {tuple(shape)} for 2"
-        )
+            f"{asked}, but on inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, from a "
+            f"last batch of {last}, with parameters of {rows.dtype}, it fails "
+            f"with {type(error).__name__}: {error}"
+        ) from error
+    if shape[:-1] != (len(inputs), *labels) or shape[-1] < task.classes:
+        raise ValueError(f"{asked}, got {tuple(shape)} for {len(inputs)}")

@@ -15,7 +15,8 @@ from mcu_lite.curves import Path, spaced
 from mcu_lite.methods import RECIPE
 from mcu_lite.metrics import METRICS, Outputs
 from mcu_lite.objectives import check_rows, recipe_for, unlearning_objective
-from mcu_lite.stacks import Stack, generators
+from mcu_lite.randomness import generators
+from mcu_lite.stacks import Stack
 from mcu_lite.tasks import SPLITS, Task, known
 from mcu_lite.training import RowLoss, descend
 
@@ -53,9 +54,8 @@ def trajectory(
         raise ValueError(f"method {method!r} retrains: its way does not begin at the original")
     check_rows(theta, task)
     objective = unlearning_objective(chosen, theta, task)
-    loss, mask = objective.start(seed, chosen.steps), objective.mask
-    rows = _record(theta.rows, loss, every, steps=chosen.steps, lr=chosen.lr, seed=seed)
-    return rows if mask is None else torch.where(mask | rows.isnan(), rows, theta.rows)
+    how = {"steps": chosen.steps, "lr": chosen.lr, "mask": objective.mask, "seed": seed}
+    return _record(theta.rows, objective.start(seed, chosen.steps), every, **how)
 
 
 def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0) -> Tensor:
@@ -145,6 +145,7 @@ def logit_line(
     ----------
     a, b : Stack
     task : Task
+        Not of texts: one label an example.
     ts : int or sequence of float in [0, 1]
     metrics : iterable of str
         Names in ``METRICS`` that need nothing but logits and labels.
@@ -159,6 +160,8 @@ def logit_line(
     for m in chosen:
         if m.needs_oracle or m.needs_incompetent or m.needs_texts:
             raise ValueError(f"metric {m.name!r} needs more than the logits of two models")
+    if task.texts is not None:
+        raise ValueError(f"task must have one label an example, {task.name!r} is of texts")
     for stack in (a, b):
         check_rows(stack, task)
     lost = (a.diverged | b.diverged).tolist()

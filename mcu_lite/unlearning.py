@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from mcu_lite.curriculum import Curriculum
 from mcu_lite.methods import RECIPE, Method
 from mcu_lite.objectives import Objective, check_rows, recipe_for, unlearning_objective
 from mcu_lite.optimizers import gauss_newton_bartlett
-from mcu_lite.stacks import Stack, generators
+from mcu_lite.randomness import generators
+from mcu_lite.stacks import Stack
 from mcu_lite.tasks import Task, known
 from mcu_lite.training import descend, train
 
@@ -44,10 +44,12 @@ def unlearn(
     order : {1, 2}
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps.
     epochs : int
-        Of the methods that retrain, to which curriculum and order do not apply. They begin where
-        the layers' own ``reset_parameters`` puts them, see `Architecture.fresh`.
+        Of the methods that retrain, to which curriculum and order do not apply. They train as
+        `mcu_lite.train` does by default, from `Architecture.fresh`; call that function, on the
+        split "retain", where θo was trained otherwise than by the rate alone.
     **recipe
-        ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own.
+        ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own; for
+        the methods that retrain ``lr`` alone.
 
     Returns
     -------
@@ -80,9 +82,9 @@ def unlearn(
     if chosen.begins != "original":
         if curriculum or order == 2:
             raise ValueError(f"curriculum and order do not apply to {method!r}, which retrains")
-        if recipe:
-            raise ValueError(f"{', '.join(recipe)}: not for {method!r}, which is trained as θo was")
-        result = _retrain(theta, task, chosen, seed, epochs)
+        if set(recipe) - {"lr"}:
+            raise ValueError(f"{method!r} retrains: of the recipe it takes lr alone, got {recipe}")
+        result = _retrain(theta, task, chosen, seed, epochs, recipe.get("lr"))
     else:
         result = _descend_from(theta, task, chosen, seed, curriculum, order)
     return result.with_rows(result.rows, label=method, origin=theta)
@@ -98,12 +100,11 @@ def _descend_from(
         objective.start(seed, recipe.steps),
         steps=recipe.steps,
         lr=recipe.lr,
+        mask=objective.mask,
         curvature=curvature_of(objective, seed, task.seeds) if order == 2 else None,
         seed=seed,
         label=f"unlearning by {recipe.name}",
     )
-    if objective.mask is not None:
-        rows = torch.where(objective.mask | diverged.unsqueeze(1), rows, theta.rows)
     spread = curriculum.spread if curriculum else None
     return Stack(theta.architecture, rows, diverged=diverged, spread=spread)
 
@@ -122,10 +123,12 @@ def curvature_of(
     return estimate
 
 
-def _retrain(theta: Stack, task: Task, recipe: Method, seed: int, epochs: int) -> Stack:
+def _retrain(
+    theta: Stack, task: Task, recipe: Method, seed: int, epochs: int, lr: float | None
+) -> Stack:
     start = theta.initial if recipe.begins == "initial" else None
     if recipe.begins == "initial" and start is None:
         raise ValueError("theta does not know its initialisation, which retrain_same starts from")
     # The original was trained with seed 0, 1, ...; its oracle must not share that initialisation.
-    build, other = theta.architecture.fresh, seed + 10_000
-    return train(task, build, seed=other, split="retain", epochs=epochs, start=start)
+    how = {"seed": seed + 10_000, "epochs": epochs, "lr": lr, "start": start}
+    return train(task, theta.architecture, split="retain", **how)

@@ -171,10 +171,17 @@ def test_a_table_comes_back(tmp_path):
     )
     cache.save(tmp_path, "table", table)
     pd.testing.assert_frame_equal(cache.load(tmp_path, "table"), table)
-    with pytest.raises(ValueError, match="'x' with neither"):
+    with pytest.raises(ValueError, match="'x' of table must hold numbers, or strings"):
         pack_table(pd.DataFrame({"x": [object()]}))
     with pytest.raises(ValueError, match="file is no table.*looks like a pickle"):
         unpack_table(pickle.dumps(Bomb()), "file")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_missing_string_does_not_come_back_as_another(missing):
+    table = pd.DataFrame({"split": ["retain", missing, "forget"]})
+    with pytest.raises(ValueError, match="'split' of table must .* none missing, got"):
+        pack_table(table)
 
 
 def test_an_entry_with_the_right_digest_but_a_pickle_inside_is_not_opened(tmp_path):

@@ -8,6 +8,7 @@ from torch import nn
 
 import mcu_lite as mcu
 from mcu_lite.curves import CURVES, _blend, bezier_weights, chain_weights
+from mcu_lite.objectives import retain_objective
 
 
 def modules(*seeds, width=8):
@@ -153,3 +154,42 @@ def test_an_objective_needs_as_many_splits_as_curves(theta):
     task = mcu.load_task("digits", seeds=3)
     with pytest.raises(ValueError, match="2 models but task has 3"):
         mcu.connect(theta, theta, task, objective="retain")
+
+
+def test_a_loss_may_call_its_model_as_the_module_is_called():
+    class Scaled(nn.Linear):
+        def forward(self, x, shift, scale=1.0):
+            return super().forward(x + shift) * scale
+
+    x, seen = torch.ones(4, 3), []
+
+    def loss(model):
+        seen.append(model(x, 1.0, scale=2.0))
+        return seen[-1].square().mean()
+
+    a = Scaled(3, 2)
+    mcu.connect(a, a, objective=loss, steps=1)
+    torch.testing.assert_close(seen[0], 2 * nn.functional.linear(x + 1, a.weight, a.bias))
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (lambda model: model(torch.ones(4, 3)), r"Size\(\[4, 2\]\)"),
+        (lambda model: model(torch.ones(1, 3))[0, :1], r"Size\(\[1\]\)"),
+        (lambda model: square(model).item(), r"0\."),
+    ],
+)
+def test_a_loss_that_is_no_scalar_is_refused(loss, says):
+    with pytest.raises(ValueError, match=f"'<lambda>' must return a scalar tensor, got .*{says}"):
+        mcu.connect(*modules(0, 1), objective=loss, steps=1)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_an_objective_of_other_splits_is_refused(theta, task, oracle, seeds):
+    other = mcu.load_task("digits", seeds=seeds)
+    objective = retain_objective(mcu.train(other, epochs=0), other)
+    with pytest.raises(ValueError, match=f"'retain' is one of {seeds} models, not 2"):
+        mcu.connect(theta, oracle, task, objective=objective, steps=1)
+    with pytest.raises(ValueError, match=f"2 models but task has {seeds}"):
+        mcu.connect(theta, oracle, other, objective=objective, steps=1)

@@ -105,7 +105,7 @@ def answering():
     torch.Tensor.numpy = numpy_on_the_cpu
     torch.Tensor.__deepcopy__ = copied
     task = mcu.load_task("authors", seeds=1)
-    architecture = mcu.Architecture(mcu.MODELS["transformer"]())
+    architecture = mcu.Architecture(mcu.MODELS["transformer"]()).evaluating()
     with FakeTensorMode(allow_non_fake_inputs=True), Answers():
         task = task.to(DEVICE)
         rows, index = torch.zeros(2, architecture.size, device=DEVICE), task.forget[0, :3]
@@ -148,7 +148,9 @@ def test_a_frozen_backbone_moves_and_what_is_trained_stays_a_template(monkeypatc
         assert at[0].weight.is_cuda and at[2].running_mean.is_cuda and not at[1].weight.is_cuda
         assert not module[0].weight.is_cuda
         rows = torch.zeros(4, moved.size, device=DEVICE)
-        assert moved.logits(rows, torch.zeros(5, 3, device=DEVICE), shared=True).is_cuda
+        assert (
+            moved.evaluating().logits(rows, torch.zeros(5, 3, device=DEVICE), shared=True).is_cuda
+        )
 
 
 def test_mixed_precision_is_a_context(task):

@@ -1,6 +1,7 @@
 """A stack is a loop, a seed is a seed, a task is what it says."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
+from mcu_lite import memory
 from mcu_lite.clipping import clipped_share
-from mcu_lite.stacks import architecture_of, generators, initial_rows
+from mcu_lite.randomness import generators, seeded
+from mcu_lite.stacks import architecture_of, initial_rows
 from mcu_lite.training import batches, cosine, descend
 
 
@@ -63,7 +66,7 @@ def test_what_modules_draw_is_fixed_and_leaves_the_global_state_alone(task, meth
 
 def test_threads_draw_the_same_models():
     def builds(seed):
-        return initial_rows(mcu.mlp, seed, range(3))
+        return initial_rows(architecture_of(mcu.mlp), seed, range(3))
 
     expected = [builds(seed) for seed in range(16)]
     with ThreadPoolExecutor(8) as pool:
@@ -107,7 +110,7 @@ def test_two_runs_are_bit_equal_and_leave_the_global_state_alone(task):
 
 
 def test_a_row_does_not_depend_on_its_neighbours():
-    few, many = (initial_rows(mcu.mlp, 0, range(n)) for n in (2, 4))
+    few, many = (initial_rows(architecture_of(mcu.mlp), 0, range(n)) for n in (2, 4))
     assert torch.equal(few, many[:2])
 
 
@@ -163,6 +166,44 @@ def test_dropout_is_drawn_in_training_and_switched_off_in_measurements(task):
     x, y = (part[0] for part in task.split("test"))
     expected = cross_entropy(module(x), y).item()
     assert one[2] == pytest.approx(expected, rel=1e-4)
+
+
+def dropping(vectorised):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.Linear(16, 10))
+    net.vectorised = vectorised
+    return net
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_what_a_row_draws_does_not_depend_on_its_neighbours(vectorised):
+    few, many = (
+        mcu.train(mcu.load_task("digits", seeds=n), partial(dropping, vectorised), epochs=2)
+        for n in (1, 3)
+    )
+    torch.testing.assert_close(few.rows, many.rows[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_rows_draw_alike_however_they_are_run(monkeypatch):
+    inputs = torch.ones(3, 5, 1, 64)
+    seen = []
+    for vectorised, most in ((True, 2**40), (False, 2**40), (True, 1)):
+        monkeypatch.setattr(memory, "SMALL", 0)
+        monkeypatch.setattr(memory, "ON_CPU", most)
+        torch.manual_seed(0)
+        architecture = mcu.Architecture(dropping(vectorised))
+        rows = torch.linspace(0, 1, architecture.size).repeat(3, 1).requires_grad_()
+        with seeded(1):
+            seen.append(architecture.logits(rows, inputs))
+    for out in seen:
+        torch.testing.assert_close(out, seen[0])
+        assert torch.equal(out[0], out[1]) and out[0].unique(dim=0).shape[0] == 5
+
+
+def test_stacks_of_different_layers_are_not_put_together(theta):
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 128))
+    other = mcu.Stack.of(nn.Sequential(*other, nn.Tanh(), nn.Linear(128, 10)))
+    with pytest.raises(ValueError, match="stack 1 is unlike the first: .* do not match"):
+        mcu.Stack.cat([theta, other])
 
 
 def test_the_task_is_what_it_says(task):

@@ -59,8 +59,14 @@ def test_derived_measures_on_closed_forms():
     assert connectivity.monotonicity(bump) == pytest.approx(0.0)
     assert connectivity.roughness(ts**2) == pytest.approx(0.0)
     assert connectivity.monotonicity(1 - ts) == pytest.approx(1.0)
+    assert connectivity.monotonicity(0 * ts) == 1.0
     assert connectivity.effective_interval(bump, ts, "higher") == (0.01, 0.99)
     assert np.isnan(connectivity.effective_interval(ts, ts, "higher")).all()
+
+
+def test_a_diverged_curve_is_not_taken_for_a_monotone_one():
+    curves = [[1.0, 4.0, 3.0], [1.0, np.nan, 3.0], [np.nan] * 3]
+    np.testing.assert_equal(connectivity.monotonicity(curves), [0.5, np.nan, np.nan])
 
 
 def test_measures_summarise_every_curve_of_a_table():

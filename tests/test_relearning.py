@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
 from mcu_lite import relearning as r
-from mcu_lite.stacks import generators
+from mcu_lite.randomness import generators
 from mcu_lite.training import batches
 
 

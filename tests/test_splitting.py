@@ -1,6 +1,7 @@
 """Tasks of one's own tensors, and the three places where one's own code enters."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,12 +19,12 @@ Y = (X[:, 0] > 0).long()
 @settings(max_examples=50, deadline=None)
 @given(st.integers(8, 200), st.floats(0.05, 0.9), st.floats(0.05, 0.9), st.integers(0, 99))
 def test_the_three_splits_share_out_the_pool(n, forget, test, seed):
-    kept = n - round(test * n)
+    kept, labels = n - round(test * n), np.arange(n) % 2
     if not 0 < round(test * n) < n or not 0 < round(forget * kept) < kept:
         with pytest.raises(ValueError, match="of .* examples are"):
-            mcu.task_of(torch.zeros(n, 2), [0] * n, forget=forget, test=test, seeds=[seed])
+            mcu.task_of(torch.zeros(n, 2), labels, forget=forget, test=test, seeds=[seed])
         return
-    task = mcu.task_of(torch.zeros(n, 2), [0] * n, forget=forget, test=test, seeds=[seed])
+    task = mcu.task_of(torch.zeros(n, 2), labels, forget=forget, test=test, seeds=[seed])
     parts = [getattr(task, s)[0] for s in ("retain", "forget", "test")]
     assert torch.cat(parts).sort().values.tolist() == list(range(n))
     assert len(parts[2]) == round(test * n) and len(parts[1]) == round(forget * kept)
@@ -37,6 +38,20 @@ def test_chosen_examples_are_forgotten_and_others_tested():
     assert not torch.equal(drawn.test[0], drawn.test[1]) and not (drawn.test == 3).any()
 
 
+def test_examples_and_labels_are_taken_by_position_whatever_holds_them():
+    index = np.random.default_rng(0).permutation(np.arange(100, 140))
+    whole = mcu.task_of(X, Y, forget=0.1, seeds=1)
+    for inputs, labels in [
+        (pd.DataFrame(X.numpy(), index, list("abcdef")), pd.Series(Y.numpy(), index)),
+        (X.tolist(), Y.tolist()),
+        (list(X), list(Y)),
+        (X.numpy(), Y.numpy().astype(np.uint16)),
+    ]:
+        task = mcu.task_of(inputs, labels, forget=0.1, seeds=1)
+        assert torch.equal(task.inputs, X) and torch.equal(task.labels, whole.labels)
+        assert torch.equal(task.forget, whole.forget)
+
+
 def test_a_seed_means_the_same_split_in_any_company():
     alone = mcu.task_of(X, Y, forget=0.1, seeds=[4])
     among = mcu.task_of(X, Y, forget=0.1, seeds=[0, 4])
@@ -47,9 +62,15 @@ def test_a_seed_means_the_same_split_in_any_company():
     ("change", "says"),
     [
         ({"labels": Y[:-1]}, r"labels must have shape \(40,\)"),
+        ({"labels": ["cat", "dog"] * 20}, r"labels must be integers \(class numbers\), got <U3"),
+        ({"labels": pd.Series(["cat", "dog"] * 20)}, "labels must be integers"),
+        ({"labels": [0, None] * 20}, "labels must be integers"),
+        ({"labels": Y * 0}, "labels must hold two classes or more, got 1 in 40 labels"),
+        ({"labels": [], "inputs": X[:0]}, "labels must hold two classes or more, got 0 in 0"),
         ({"labels": Y.float()}, "labels must be whole numbers"),
         ({"labels": Y - 1}, "labels must be whole numbers"),
         ({"inputs": X.clone().fill_(torch.nan)}, "inputs must be finite"),
+        ({"inputs": [["a"]] * 40}, "inputs must be numbers, got <U1"),
         ({"forget": 0.0}, "forget must lie strictly"),
         ({"forget": 1.5}, "forget must lie strictly"),
         ({"test": float("nan")}, "test must lie strictly"),
@@ -155,6 +176,41 @@ def test_a_module_without_logits_of_every_class_is_refused(module):
 
     with pytest.raises(ValueError, match=r"logits of shape \(n, 2\)"):
         mcu.train(task, build, epochs=1)
+
+
+class Pair(nn.Linear):
+    """A module that also returns what it was given."""
+
+    def forward(self, x):
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize(
+    ("inputs", "build", "says"),
+    [
+        (X.byte(), lambda: nn.Linear(6, 2), "torch.uint8 .*of torch.float32.*same dtype"),
+        (X, lambda: nn.Linear(6, 2).double(), "torch.float32 .*of torch.float64.*same dtype"),
+        (X, lambda: nn.Linear(7, 2), r"shape \(2, 6\).*RuntimeError: .*2x6 and 7x2"),
+        (X, lambda: Pair(6, 2), "AttributeError: 'tuple' object"),
+    ],
+)
+def test_a_module_that_cannot_take_the_inputs_is_refused(inputs, build, says):
+    task = mcu.task_of(inputs, Y, forget=0.2, seeds=1)
+    with pytest.raises(ValueError, match=rf"logits of shape \(n, 2\).*{says}") as caught:
+        mcu.train(task, build, epochs=1)
+    assert isinstance(caught.value.__cause__, (RuntimeError, AttributeError))
+
+
+def test_batch_norm_is_refused_a_last_batch_of_one_example():
+    task = mcu.task_of(X, Y, forget=0.2, test=range(7), seeds=1)
+
+    def normed():
+        return nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+    assert mcu.train(task, normed, epochs=1, batch=31).rows.isfinite().all()
+    with pytest.raises(ValueError, match="from a last batch of 1, .*more than 1 value per channel"):
+        mcu.train(task, normed, epochs=1, batch=32)
+    assert len(mcu.train(task, lambda: nn.Linear(6, 2), epochs=1, batch=32))
 
 
 def test_a_network_of_torchvision_goes_all_the_way(registries):

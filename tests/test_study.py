@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_a_killed_study_resumes_where_it_was(finished, tmp_path):
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
     folder, table = finished
-    name = study._name(SETTING, CONDITIONS[0])
+    name = name_of(CONDITIONS[0])
     content = bytearray((folder / name).read_bytes())
     content[place] ^= 1
     (folder / name).write_bytes(content)
@@ -108,58 +109,75 @@ def test_an_empty_entry_is_noticed(tmp_path):
         assert cache.load(tmp_path, "one") is None
 
 
-def test_changed_parameters_or_code_have_another_name():
+def name_of(item, setting=SETTING):
+    return study.Kept(setting, Path()).name(item)
+
+
+def test_changed_parameters_have_another_name():
     end = mcu.Endpoint("npo")
     names = {
-        study._name(SETTING, end),
-        study._name(SETTING, mcu.Endpoint("npo", lr=1e-2)),
-        study._name(SETTING, mcu.Endpoint("npo", seed=1)),
-        study._name(mcu.Setting(seeds=3, ts=3, epochs=2), end),
-        study._name(mcu.Setting(seeds=2, ts=3, epochs=2, options={"forget": 0.2}), end),
+        name_of(end),
+        name_of(mcu.Endpoint("npo", lr=1e-2)),
+        name_of(mcu.Endpoint("npo", seed=1)),
+        name_of(end, mcu.Setting(seeds=3, ts=3, epochs=2)),
+        name_of(end, mcu.Setting(seeds=2, ts=3, epochs=2, options={"forget": 0.2})),
     }
+    assert len(names) == 5
 
-    @mcu.method("own", source="test")
-    def own(forget, retain):
-        return -forget.loss, retain.loss
 
+def test_code_of_ones_own_is_part_of_the_names_of_what_it_makes(monkeypatch):
+    end = mcu.Endpoint("npo")
+    path = mcu.Condition("Met", end, mcu.Endpoint("scrub"))
+    first = [name_of(end), name_of(path), name_of(("measured", end))]
+
+    def changed():
+        nonlocal first
+        before, first = first, [name_of(end), name_of(path), name_of(("measured", end))]
+        return [old != new for old, new in zip(before, first)]
+
+    def with_another(registry, name, part):
+        monkeypatch.setitem(registry, name, replace(registry[name], **part))
+        return changed()
+
+    assert changed() == [False, False, False]
+    assert with_another(mcu.METHODS, "npo", {"lr": 1e-2}) == [True, True, True]
+    assert with_another(mcu.METHODS, "scrub", {"lr": 1e-2}) == [False, True, False]
+    assert with_another(mcu.METHODS, "delete", {"lr": 1e-2}) == [False, False, False]
+    assert with_another(mcu.METRICS, "loss", {"label": "other"}) == [False, True, True]
+    monkeypatch.setitem(mcu.MODELS, "mlp", partial(mcu.mlp, width=8))
+    assert changed() == [True, True, True]
+    task = mcu.TASKS["digits"]
+    monkeypatch.setitem(mcu.TASKS, "digits", lambda seeds, forget=0.1: task(seeds, forget))
+    assert changed() == [True, True, True]
+
+
+def test_a_worker_with_other_code_computes_nothing(tmp_path):
+    other = study.Kept(SETTING, tmp_path, package="of another version")
+    with pytest.raises(RuntimeError, match="other code"):
+        study._work(mcu.Endpoint("original"), other)
+    assert not entries(tmp_path)
+
+
+def test_data_that_a_task_reads_are_part_of_the_name(tmp_path):
+    pool = {"inputs": torch.randn(60, 4, generator=torch.Generator().manual_seed(0))}
+    pair = mcu.Condition("Rand", mcu.Endpoint("npo"), mcu.Endpoint("npo", seed=1), "linear")
+
+    @mcu.task("pool")
+    def drawn(seeds):
+        return mcu.task_of(pool["inputs"], torch.arange(60) % 2, forget=0.1, seeds=seeds)
+
+    def losses(folder):
+        own = mcu.Setting(seeds=1, ts=3, epochs=1, steps=1, task="pool", model="pool's")
+        return mcu.run([pair], own, cache=tmp_path / folder).value.to_numpy()
+
+    mcu.MODELS["pool's"] = lambda: torch.nn.Linear(4, 2)
     try:
-        names.add(study._name(SETTING, end))
-
-        @mcu.method("own", source="test")
-        def own(forget, retain):
-            return -2 * forget.loss, retain.loss
-
-        names.add(study._name(SETTING, end))
+        before = losses("one")
+        pool["inputs"] *= 10
+        assert losses("one") == pytest.approx(losses("two"), nan_ok=True)
+        assert losses("one") != pytest.approx(before, nan_ok=True)
     finally:
-        del mcu.METHODS["own"]
-    assert len(names) == 7
-
-
-def test_a_model_and_what_registered_code_reads_are_part_of_the_name(monkeypatch):
-    setting, names = mcu.Setting(model="mine"), []
-
-    def name():
-        names.append(study._name(setting, mcu.Endpoint("npo")))
-
-    for width in (8, 16):
-        monkeypatch.setitem(mcu.MODELS, "mine", partial(mcu.mlp, width=width))
-        name()
-    monkeypatch.setitem(mcu.MODELS, "mine", mcu.mlp)
-    name()
-
-    def capped(cap):
-        @mcu.method("capped", source="test")
-        def method(forget, retain):
-            return -forget.loss.clamp(max=cap), retain.loss
-
-    try:
-        for cap in (4.0, 5.0):
-            capped(cap)
-            name()
-        name()
-    finally:
-        del mcu.METHODS["capped"]
-    assert len(set(names)) == 5 and names[-1] == names[-2]
+        del mcu.TASKS["pool"], mcu.MODELS["pool's"]
 
 
 def test_every_module_that_results_depend_on_is_part_of_the_name():
@@ -170,7 +188,7 @@ def test_every_module_that_results_depend_on_is_part_of_the_name():
     )
     needed = {m.split(".")[1] for m in imports if m.startswith("mcu_lite.")}
     # These keep what was computed, or divide it into parts.
-    assert needed - {*study.COMPUTING} == {"cache", "files", "memory"}
+    assert needed - {*study.COMPUTING} == {"cache", "files", "fingerprints", "memory"}
 
 
 def test_an_executor_gives_the_same_table(finished, tmp_path):
@@ -315,11 +333,10 @@ def test_a_curve_is_measured_between_its_ends():
 
 
 def test_a_task_is_loaded_once_for_all_steps_until_it_is_another(tmp_path):
-    made = []
-
     @mcu.task("counted")
     def counted(seeds, train=60):
-        made.append(train)
+        with (tmp_path / "made").open("a") as file:
+            print(train, file=file)
         return mcu.load_task("digits", seeds, train=train)
 
     try:
@@ -328,7 +345,7 @@ def test_a_task_is_loaded_once_for_all_steps_until_it_is_another(tmp_path):
             setting = mcu.Setting(
                 seeds=1, ts=3, epochs=1, steps=1, task="counted", options={"train": train}
             )
-            mcu.run([pair], setting, cache=tmp_path)
-        assert made == [60, 80]
+            mcu.run([pair], setting, cache=tmp_path / "cache")
+        assert (tmp_path / "made").read_text().split() == ["60", "80"]
     finally:
         del mcu.TASKS["counted"]

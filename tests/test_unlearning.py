@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 import mcu_lite as mcu
 from mcu_lite.methods import METHODS, Examples
-from mcu_lite.objectives import _known, _total, oracle_objective, salient
+from mcu_lite.objectives import _known, _total, oracle_objective, salient, unlearning_objective
 
 
 def nll(logits, label):
@@ -113,6 +114,35 @@ def test_salun_leaves_the_other_weights_alone(theta, task):
     assert changed[mask].float().mean() > 0.99
 
 
+def test_saluns_objective_on_a_curve_is_that_of_the_models_on_it(theta, oracle, task):
+    masked = unlearning_objective("salun", theta, task)
+    plain = unlearning_objective(replace(METHODS["salun"], saliency=1.0), theta, task)
+    rows = oracle.rows.clone().requires_grad_()
+    one, other = (objective.start(0, 1)(rows) for objective in (masked, plain))
+    assert torch.equal(one, other)
+    own, whole = (torch.autograd.grad(loss.sum(), rows)[0] for loss in (one, other))
+    torch.testing.assert_close(own, whole.where(masked.mask, 0.0))
+
+
+def test_the_oracle_is_trained_at_the_rate_that_is_asked_for(theta, task):
+    slow = mcu.unlearn(theta, task, "retrain", epochs=1, lr=1e-5)
+    usual = mcu.unlearn(theta, task, "retrain", epochs=1)
+    moved = [(stack.rows - stack.initial).norm() for stack in (slow, usual)]
+    assert moved[0] < 0.05 * moved[1]
+
+
+@pytest.mark.parametrize("turns", [{"forget_every": 2}, {"forget_until": 0.5}], ids=str)
+def test_a_method_without_a_retain_term_may_pause(theta, task, turns):
+    @mcu.method("by turns", lr=1e-4, steps=4, **turns)
+    def ascent(forget, retain):
+        return -forget.loss, None
+
+    try:
+        assert not mcu.unlearn(theta, task, "by turns").diverged.any()
+    finally:
+        del METHODS["by turns"]
+
+
 def test_wrong_labels_are_wrong_and_drawn_per_seed(theta, task):
     fixed = _known(theta, task, "forget")
     assert (fixed["wrong"] != fixed["labels"]).all()
@@ -206,7 +236,11 @@ def test_bad_input_is_named(theta, task):
 @pytest.mark.parametrize(
     ("method", "options", "named"),
     [
-        ("retrain", {"lr": 1.0}, "lr: not for 'retrain'"),
+        (
+            "retrain",
+            {"lr": 0.01, "steps": 5},
+            "of the recipe it takes lr alone",
+        ),
         ("npo", {"curriculum": -1.0}, "curriculum"),
         ("npo", {"lr": 0.0}, "lr > 0"),
     ],
@@ -222,6 +256,12 @@ def test_what_does_not_apply_is_refused(theta, task, method, options, named):
 def test_a_method_that_cannot_run_is_not_registered(wrong):
     with pytest.raises(ValueError, match="beginning|must"):
         mcu.method("wrong", **wrong)
+
+
+@pytest.mark.parametrize("name", ["retain", "original"])
+def test_a_method_may_not_have_a_name_that_means_something_else(name):
+    with pytest.raises(ValueError, match=f"name must not be {name!r}"):
+        mcu.method(name)
 
 
 def test_the_original_takes_no_switch():

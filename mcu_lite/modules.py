@@ -1,0 +1,87 @@
+"""Modules made from a template: copies, copies drawn anew, copies that track statistics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Copy a module but share what is frozen: a backbone is held once."""
+    frozen = [p for p in module.parameters() if not p.requires_grad]
+    return copy.deepcopy(module, {id(p): p for p in frozen})
+
+
+def drawn_anew(module: nn.Module) -> nn.Module:
+    """Copy a module and let each layer's own ``reset_parameters`` draw what is trainable.
+
+    A layer with such a rule answers for all layers inside it. What is frozen stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If a trainable parameter is in no layer with a rule, or a layer of PyTorch leaves one as
+        it was: the rule of a parametrised layer draws numbers that are computed from others.
+    """
+    module = copied(module)
+    with _without_frozen(module):
+        _renew(module)
+    return module
+
+
+@contextmanager
+def _without_frozen(module: nn.Module) -> Iterator[None]:
+    """Put tensors without contents in the place of what is frozen, and is shared with others."""
+    frozen = [
+        (layer, name, p)
+        for layer in module.modules()
+        for name, p in layer.named_parameters(recurse=False)
+        if not p.requires_grad
+    ]
+    for layer, name, p in frozen:
+        setattr(layer, name, nn.Parameter(torch.empty_like(p, device="meta"), False))
+    try:
+        yield
+    finally:
+        for layer, name, p in frozen:
+            setattr(layer, name, p)
+
+
+def _renew(layer: nn.Module) -> None:
+    own = {n: p for n, p in layer.named_parameters() if p.requires_grad}
+    if not own:
+        return
+    if hasattr(layer, "reset_parameters"):
+        before = {n: p.detach().clone() for n, p in own.items()}
+        layer.reset_parameters()
+        left = [n for n, p in own.items() if torch.equal(p, before[n]) and p.unique().numel() > 1]
+        if left and type(layer).__module__.startswith("torch.nn"):
+            kind = type(layer).__name__
+            raise ValueError(
+                f"module cannot be initialised anew: reset_parameters() of {kind} keeps {left[0]!r}"
+            )
+        return
+    for child in layer.children():
+        _renew(child)
+    if hasattr(layer, "_reset_parameters"):  # attention of PyTorch, beside its inner layers
+        layer._reset_parameters()
+    elif any(p.requires_grad for p in layer.parameters(recurse=False)):
+        raise ValueError(
+            f"module cannot be initialised anew: {type(layer).__name__} has parameters "
+            "but no reset_parameters()"
+        )
+
+
+def tracking(module: nn.Module, norms: Sequence[str]) -> nn.Module:
+    """Let batch-norm layers keep the plain mean of the statistics of the batches they see."""
+    for name in norms:
+        layer = module.get_submodule(name)
+        layer.track_running_stats, layer.momentum = True, None
+        layer.running_mean = torch.zeros(layer.num_features)
+        layer.running_var = torch.ones(layer.num_features)
+        layer.num_batches_tracked = torch.tensor(0)
+    return module

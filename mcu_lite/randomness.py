@@ -1,0 +1,37 @@
+"""Random numbers that depend on named seeds, and on nothing that was drawn before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from zlib import crc32
+
+import numpy as np
+import torch
+
+DRAWING = RLock()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """What modules draw inside depends on `seed` alone; the global random state stays.
+
+    That state belongs to the process, so threads draw one after the other.
+    """
+    devices = [device] if torch.device(device).type == "cuda" else []
+    with DRAWING, torch.random.fork_rng(devices):
+        torch.manual_seed(seed) if devices else torch.default_generator.manual_seed(seed)
+        yield
+
+
+def generators(purpose: str, seed: int, seeds: Sequence[int]) -> list[torch.Generator]:
+    """One independent random generator a row, named by its purpose and two seeds.
+
+    A row's numbers depend on its own seed only, so that a stack of 20 starts
+    with the very rows of a stack of 5.
+    """
+    names = [np.random.SeedSequence([crc32(purpose.encode()), seed, s]) for s in seeds]
+    return [
+        torch.Generator().manual_seed(int(n.generate_state(1, np.uint64)[0] >> 1)) for n in names
+    ]
