@@ -20,7 +20,7 @@ RECIPES: dict[str, dict] = {
     "finetune": {"lr": 2e-2, "steps": 25},
     "gradient_ascent": {"lr": 1e-3, "steps": 15},
     "graddiff": {"lr": 3e-3, "steps": 25, "forget_weight": 0.2},
-    "npo": {"lr": 3e-3, "steps": 25, "forget_weight": 0.3},
+    "npo": {"lr": 3e-3, "steps": 25, "forget_weight": 0.1},
     "npo_forget": {"lr": 1e-3, "steps": 15},
     "simnpo": {"lr": 3e-3, "steps": 25, "forget_weight": 0.3},
     "random_labels": {"lr": 3e-3, "steps": 25, "forget_weight": 0.01},

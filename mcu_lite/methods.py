@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
 from mcu_lite.tasks import known
+from mcu_lite.texts import IGNORED
 from mcu_lite.training import per_example, token_mean
 
 Losses = tuple[Tensor | None, Tensor | None]
@@ -31,7 +32,7 @@ class Examples:
     Notes
     -----
     Losses and divergences are per example, shape (B, n): of a text, means over the tokens that
-    have a label.
+    have a label. A log ratio is their sum.
     """
 
     logits: Tensor
@@ -56,8 +57,12 @@ class Examples:
 
     @property
     def log_ratio(self) -> Tensor:
-        """Log p(label) under the changed minus under the original model, shape (B, n)."""
-        return per_example(self.original, self.labels) - self.loss
+        """Log p(label) under the changed minus under the original model, shape (B, n).
+
+        Of a text, log p of all its labelled tokens: a sum over them, as NPO wants it.
+        """
+        tokens = (self.labels != IGNORED).sum(-1) if self.labels.ndim > 2 else 1
+        return tokens * (per_example(self.original, self.labels) - self.loss)
 
     def kl_from(self, teacher: Tensor) -> Tensor:
         """KL(teacher ‖ model) in nats of two sets of logits, shape (B, n)."""

@@ -62,6 +62,7 @@ def test_a_rule_for_a_container_leaves_what_is_frozen(task):
         assert torch.equal(again.module().get_parameter(name), p) == name.startswith("body")
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_a_layer_whose_weight_is_computed_is_not_taken_for_a_fresh_one(task):
     def build():
         return nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(64, 10)))
@@ -75,6 +76,7 @@ def test_a_layer_whose_weight_is_computed_is_not_taken_for_a_fresh_one(task):
     assert not torch.isclose(fresh.rows, theta.initial).float().mean() > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_what_cannot_be_drawn_anew_is_measured_by_what_needs_no_fresh_models(task):
     theta = mcu.train(task, Attending, epochs=1)
     known = set(mcu.evaluate(theta, task).metric)
@@ -92,7 +94,6 @@ def test_attention_of_pytorch_is_drawn_anew():
         assert torch.equal(p, template[name]) == (template[name].unique().numel() == 1), name
 
 
-@pytest.mark.filterwarnings("ignore:.*BatchedTensor")
 @pytest.mark.parametrize("vectorised", [True, False])
 def test_what_a_module_writes_down_stays_out_of_the_template(task, vectorised):
     class Counted(Watching):
