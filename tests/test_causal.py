@@ -55,7 +55,7 @@ def model(backbone):
 
 @pytest.fixture(scope="module")
 def theta(task, model):
-    return mcu.train(task, mcu.Architecture(model).fresh, epochs=8)
+    return mcu.train(task, mcu.Architecture(model), epochs=8)
 
 
 def loss_of(table, split):
