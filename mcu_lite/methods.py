@@ -32,7 +32,7 @@ class Examples:
     Notes
     -----
     Losses and divergences are per example, shape (B, n): of a text, means over the tokens that
-    have a label. A log ratio is their sum.
+    have a label. A log ratio is a sum over these tokens.
     """
 
     logits: Tensor

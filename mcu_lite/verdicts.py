@@ -194,7 +194,7 @@ def approximate_methods_differ_from_retraining(evidence: Evidence) -> Finding:
     start = start[start.b.str.startswith("retrain ")].groupby("seed").barrier.mean()
     return Finding(
         "Most approximate methods are mechanistically distinct from retraining.",
-        "linear barrier to the retrained model of another initialisation (nats)",
+        "retain barrier on the line to the retrained model of another initialisation (nats)",
         f"{own.b.nunique()} methods (Oracle)",
         other.to_numpy(),
         0.1,
