@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
@@ -35,7 +35,8 @@ class Architecture:
     ----------
     module : nn.Module
         A template; it is copied and never changed. With an attribute ``vectorised = False`` it
-        runs row by row: for modules that `torch.func.vmap` cannot run, or runs slower. With
+        runs row by row: for modules that `torch.func.vmap` cannot run, or runs slower, such as
+        those that draw from probabilities of their own making. With
         ``compiled = "inductor"``, or another backend of `torch.compile`, each row runs compiled.
     build : function, optional
         Without arguments; returns such a module, initialised anew.
@@ -158,7 +159,8 @@ class Architecture:
     def renewable(self) -> bool:
         """Whether there can be fresh models."""
         try:
-            return self.build is not None or bool(drawn_anew(self.module))
+            with seeded(0):
+                return self.build is not None or bool(drawn_anew(self.module))
         except ValueError:
             return False
 
@@ -192,13 +194,17 @@ class Architecture:
         return self._with(module)
 
     def _with(self, module: nn.Module) -> Architecture:
-        other = copy.copy(self)
-        object.__setattr__(other, "module", module)
+        other = object.__new__(type(self))
+        other.__dict__.update(self._itself() | {"module": module})
         return other
 
-    def __getstate__(self) -> dict:
-        """What it is, for copies, without what it remembers."""
+    def _itself(self) -> dict:
+        """What it is, without what it remembers."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"bytes_kept": {}}
+
+    def __getstate__(self) -> dict:
+        """Itself, for copies and other processes, which know a function by its name if at all."""
+        return self._itself() | {"build": self.build if _can_be_imported(self.build) else None}
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
         """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
@@ -364,6 +370,11 @@ def _aligned(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return v.is_cuda and bool(v.storage_offset() * v.element_size() % 16)
 
     return {n: v.clone() if apart(v) else v for n, v in state.items()}
+
+
+def _can_be_imported(function: Callable | None) -> bool:
+    module = sys.modules.get(getattr(function, "__module__", None))
+    return getattr(module, getattr(function, "__qualname__", ""), None) is function
 
 
 def _shapes(parameters: dict) -> str:

@@ -125,6 +125,10 @@ class Endpoint:
         return switches | {k: v for k, v in own.items() if v is not None}
 
 
+ORACLE = Endpoint("retrain", seed=99)
+"""The retrained models from which the distances are measured; no path of the grid ends there."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """Two endpoints and the curve between them.

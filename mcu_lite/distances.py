@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 
 from mcu_lite.design import Condition, Endpoint, Setting
+from mcu_lite.kept import loaded
 from mcu_lite.methods import METHODS
 from mcu_lite.objectives import recipe_for
 from mcu_lite.stacks import Stack
-from mcu_lite.study import endpoints, loaded
+from mcu_lite.study import endpoints
 from mcu_lite.tasks import known
 
 

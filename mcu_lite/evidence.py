@@ -11,10 +11,11 @@ from mcu_lite.conditions import COMPARED, grid
 from mcu_lite.curves import connect
 from mcu_lite.design import Condition, Endpoint, Setting
 from mcu_lite.distances import matched
+from mcu_lite.kept import loaded
 from mcu_lite.language import SPOKEN, conditions, spoken
 from mcu_lite.methods import METHODS
 from mcu_lite.relearning import area, average_weights, members, placed, relearn
-from mcu_lite.study import endpoints, loaded, run
+from mcu_lite.study import endpoints, run
 from mcu_lite.trajectories import logit_line
 
 SWITCHES = {"CL": {"curriculum": 1.0}, "SO": {"order": 2}}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -28,27 +29,32 @@ def drawn_anew(module: nn.Module) -> nn.Module:
         it was: the rule of a parametrised layer draws numbers that are computed from others.
     """
     module = copied(module)
-    with _without_frozen(module):
-        _renew(module)
+    try:
+        with _instead_of_frozen(module, partial(torch.empty_like, device="meta")):
+            _renew(module)
+    except (RuntimeError, NotImplementedError):  # a rule reads what is frozen
+        with _instead_of_frozen(module, torch.clone):
+            _renew(module)
     return module
 
 
 @contextmanager
-def _without_frozen(module: nn.Module) -> Iterator[None]:
-    """Put tensors without contents in the place of what is frozen, and is shared with others."""
-    frozen = [
-        (layer, name, p)
+def _instead_of_frozen(module: nn.Module, twin: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put twins in the place of what is frozen, and is shared with other modules."""
+    places = [
+        (layer._parameters, name, p)
         for layer in module.modules()
-        for name, p in layer.named_parameters(recurse=False)
-        if not p.requires_grad
+        for name, p in layer._parameters.items()
+        if p is not None and not p.requires_grad
     ]
-    for layer, name, p in frozen:
-        setattr(layer, name, nn.Parameter(torch.empty_like(p, device="meta"), False))
+    twins = {id(p): nn.Parameter(twin(p.detach()), False) for _, _, p in places}
+    for own, name, p in places:
+        own[name] = twins[id(p)]
     try:
         yield
     finally:
-        for layer, name, p in frozen:
-            setattr(layer, name, p)
+        for own, name, p in places:
+            own[name] = p
 
 
 def _renew(layer: nn.Module) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
-from functools import cache as remember
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,31 +15,20 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from mcu_lite.architectures import Architecture
-from mcu_lite.cache import cache_folder, load, meaning, save
+from mcu_lite.cache import cache_folder
 from mcu_lite.curves import Path as Curves
 from mcu_lite.curves import connect
-from mcu_lite.design import Condition, Endpoint, Setting
+from mcu_lite.design import ORACLE, Condition, Endpoint, Setting
 from mcu_lite.evaluation import Evaluator, evaluator
-from mcu_lite.fingerprints import fingerprint
-from mcu_lite.methods import METHODS
-from mcu_lite.metrics import METRICS
+from mcu_lite.kept import Kept
 from mcu_lite.models import MODELS
 from mcu_lite.stacks import Stack, architecture_of
-from mcu_lite.tasks import TASKS, Task, known, load_task
+from mcu_lite.tasks import Task, known
 from mcu_lite.training import train, watched
 from mcu_lite.unlearning import unlearn
 
 ROWS_AT_ONCE = 20
 """Models that one fit holds: several conditions with one objective share a stack."""
-ORACLE = Endpoint("retrain", seed=99)
-"""The retrained models from which the distances are measured; no path of the grid ends there."""
-LOADED: dict[str, Task] = {}
-COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
-COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
-COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
-COMPUTING += ("photographs", "formats", "modules", "randomness")
-"""Modules on which results depend: if their code changes, everything is computed anew."""
 
 
 def run(
@@ -61,8 +47,9 @@ def run(
     cache : path, optional
         Folder for results. By default ``$MCU_LITE_CACHE``, else ``~/.cache/mcu-lite``. Every
         finished step is stored at once, so an interrupted run resumes. A damaged entry is
-        computed again, with a warning. Changed code or parameters change the entry's name; what a
-        task reads from files is taken to stay as it is.
+        computed again, with a warning. Changed code or parameters change the entry's name, and so
+        does what code of your own reads among its globals, even if it only remembers something
+        there; what a task reads from files is taken to stay as it is.
     executor : concurrent.futures.Executor, optional
         Where the work is done, by default here. Its workers must share the cache's folder. A
         progress bar counts what is finished, whatever the executor.
@@ -76,6 +63,8 @@ def run(
     ------
     ValueError
         If there is no condition, or the cache cannot be written.
+    RuntimeError
+        If a worker of the executor has other code than its caller.
 
     Examples
     --------
@@ -126,7 +115,6 @@ def endpoints(
 
 
 Job = Endpoint | list[Condition]
-Item = Endpoint | Condition | tuple[str, Endpoint]
 
 
 def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
@@ -152,8 +140,7 @@ def _finish(job: Job, kept: Kept) -> None:
 
 def _work(job: Job, kept: Kept) -> None:
     """Do a job as one worker of several: threads that wait for a shared core cost most of it."""
-    if kept.package != _package():
-        raise RuntimeError("a worker runs other code of mcu_lite than its caller: start it again")
+    kept.check()
     torch.set_num_threads(1)
     _finish(job, kept)
 
@@ -175,16 +162,6 @@ def _endpoint(end: Endpoint, theta: Stack, task: Task, kept: Kept) -> Stack:
         stack = unlearn(theta, task, end.method, epochs=kept.setting.epochs, **end.recipe)
         kept.save(end, replace(stack, origin=None))
     return replace(stack.to(kept.setting.device), origin=theta)
-
-
-def loaded(setting: Setting, digest: str | None = None) -> Task:
-    """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
-    digest = digest or fingerprint(TASKS[setting.task])
-    name = repr((setting.seeds, setting.options, setting.device, digest))
-    if name not in LOADED:
-        LOADED.clear()
-        LOADED[name] = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
-    return LOADED[name]
 
 
 def _build(setting: Setting) -> Callable[[], nn.Module]:
@@ -236,63 +213,3 @@ def _along(
     values[path.diverged.cpu().numpy().repeat(len(first) // len(path.diverged))] = np.nan
     lines = first.loc[first.index.repeat(len(ts))]
     return lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
-
-
-@remember
-def _package() -> str:
-    files = (Path(__file__).parent / f"{name}.py" for name in COMPUTING)
-    code = "".join(meaning(file.read_text()) for file in files)
-    return hashlib.sha256(code.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a study with one setting keeps in a folder, by names that say what it depends on.
-
-    Fingerprints are taken once a study: data that code reads may be large, or change meanwhile.
-    """
-
-    setting: Setting
-    folder: Path
-    package: str = field(default_factory=_package)
-    digests: dict[str, str] = field(default_factory=dict)
-
-    def load(self, item: Item, architecture: Architecture | None = None) -> Stack | pd.DataFrame:
-        """Return what was saved, or None; a stack is of an architecture, a table of none."""
-        return load(self.folder, self.name(item), architecture)
-
-    def save(self, item: Item, value: Stack | pd.DataFrame) -> None:
-        """Keep a result."""
-        save(self.folder, self.name(item), value)
-
-    def name(self, item: Item) -> str:
-        """Digest of the setting, of the item, and of all code and data that it depends on."""
-        own = [self.digest("task", TASKS[self.setting.task])]
-        own.append(self.digest("model", _build(self.setting)))
-        own += [self.digest(f"method {name}", METHODS[name]) for name in _methods(item)]
-        if not isinstance(item, Endpoint):
-            names = [name for name in METRICS if name in (self.setting.metrics or METRICS)]
-            own += [self.digest(f"metric {name}", METRICS[name]) for name in names]
-        parts = repr((self.setting, item, own, self.package, torch.__version__))
-        return hashlib.sha256(parts.encode()).hexdigest()[:32]
-
-    def task(self) -> Task:
-        """Return the task of the setting."""
-        return loaded(self.setting, self.digest("task", TASKS[self.setting.task]))
-
-    def digest(self, what: str, registered: object) -> str:
-        """Fingerprint of something that is registered."""
-        if what not in self.digests:
-            self.digests[what] = fingerprint(registered)
-        return self.digests[what]
-
-
-def _methods(item: Item) -> list[str]:
-    """Names of the methods that a result depends on: a measurement compares with an oracle."""
-    if isinstance(item, Endpoint):
-        names = {item.method}
-    elif isinstance(item, Condition):
-        names = {item.a.method, item.b.method, item.objective, ORACLE.method}
-    else:
-        names = {item[1].method, ORACLE.method}
-    return sorted(names & METHODS.keys())

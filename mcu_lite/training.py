@@ -86,7 +86,7 @@ def descend(
             diverged |= ~(value.detach().isfinite() & norm.isfinite())
             update(_per_row(~diverged, gradient, norm), lr * decay(step / steps))
             if mask is not None:
-                torch.where(mask, rows.detach(), start, out=rows.detach())
+                torch.where(mask, rows.detach(), start.detach(), out=rows.detach())
     rows = rows.detach()
     rows[diverged] = torch.nan
     return rows, diverged
@@ -253,13 +253,14 @@ def _check_output(architecture: Architecture, rows: Tensor, task: Task, last: in
     wanted = ", ".join(map(str, ("n", *labels, task.classes)))
     asked = f"model must return logits of shape ({wanted}) for n inputs"
     try:
-        with torch.no_grad(), seeded(0, rows.device):
-            shape = architecture.logits(rows[:1], inputs, shared=True)[0].shape
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        with torch.enable_grad(), seeded(0, rows.device):
+            shape = architecture.logits(rows[:1], inputs[None])[0].shape
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        hint = "; vectorised = False lets it run row by row" if "vmap" in str(error).lower() else ""
         raise ValueError(
             f"{asked}, but on inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, from a "
             f"last batch of {last}, with parameters of {rows.dtype}, it fails "
-            f"with {type(error).__name__}: {error}"
+            f"with {type(error).__name__}: {error}{hint}"
         ) from error
     if shape[:-1] != (len(inputs), *labels) or shape[-1] < task.classes:
         raise ValueError(f"{asked}, got {tuple(shape)} for {len(inputs)}")

@@ -1,8 +1,13 @@
 """What code and data depend on, told apart by one digest."""
 
 import functools
+import importlib
 import subprocess
 import sys
+from collections import defaultdict
+from copy import deepcopy
+from enum import StrEnum
+from functools import singledispatch
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +101,17 @@ def closure(value):
     [
         (1, 1.0),
         ([1, [2]], [1, 2]),
+        ([[1], 2], [[1, 2]]),
+        ({"a": {"b": 1}, "c": 2}, {"a": {"b": 1, "c": 2}}),
+        (lambda x: x, lambda *x: x),
+        (lambda a, b: a - b, lambda b, a: a - b),
+        (torch.no_grad()(lambda x: x + 1), torch.no_grad()(lambda x: x + 2)),
+        (singledispatch(lambda x: x + 1), singledispatch(lambda x: x + 2)),
+        (torch.zeros(2), torch.zeros(2, requires_grad=True)),
+        (torch.eye(2).to_sparse(), 2 * torch.eye(2).to_sparse()),
+        (torch.ones(2, device="meta"), torch.ones(3, device="meta")),
+        ([10**5000], [10**5000 + 1]),
+        (defaultdict(int), defaultdict(list)),
         ({"a": 1}, {"a": 2}),
         (DATA, DATA.double()),
         (DATA, DATA.reshape(2, 3)),
@@ -119,12 +135,74 @@ def test_different_values_differ_and_equal_ones_do_not(one, other):
     assert fingerprint(one) == fingerprint(one) != fingerprint(other)
 
 
+class Options(dict):
+    def __missing__(self, key):
+        return FACTOR
+
+
+class Mode(StrEnum):
+    soft = "soft"
+
+    def weight(self):
+        return FACTOR
+
+
+@pytest.mark.parametrize("own", [Options(a=1), Mode.soft])
+def test_classes_made_from_pythons_own_are_followed(own, monkeypatch):
+    before = fingerprint(own)
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 3.0)
+    assert fingerprint(own) != before
+
+
+def test_what_an_attribute_of_a_function_holds_counts(monkeypatch):
+    before = fingerprint(helper)
+    monkeypatch.setattr(helper, "weight", 1, raising=False)
+    assert fingerprint(helper) != before
+
+
+def test_taking_it_or_copying_what_it_is_of_changes_nothing():
+    before = fingerprint(Bound)
+    fingerprint(Bound(1.0))
+    deepcopy(Bound(1.0))
+    assert fingerprint(Bound) == before
+
+
 def test_values_may_contain_themselves_and_what_cannot_be_pickled():
     loop = [1]
     loop.append(loop)
     assert fingerprint(loop) == fingerprint(loop) != fingerprint([1, [1]])
+    around = Bound(set())
+    around.factor.add(around)
+    assert fingerprint(around) == fingerprint(around)
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    assert fingerprint(deep) != fingerprint([deep])
     with open(__file__) as one, open(Path(nn.__file__)) as other:
         assert fingerprint(one) == fingerprint(other) == fingerprint(one)
+
+
+def test_modules_of_ones_own_are_followed_as_they_are_in_memory(tmp_path, monkeypatch):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "parts.py").write_text("scale = 2\ndef f(x):\n    return scale * x")
+    (tmp_path / "package" / "build.py").write_text(
+        "import package.parts\n"
+        "def whole():\n    return package.parts.f(1)\n"
+        "def late():\n    from package import parts\n    return parts.f(1)\n"
+        "def near():\n    from .parts import f\n    return f(1)\n"
+        "def missing():\n    import nowhere\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    build = importlib.import_module("package.build")
+    known = build.whole, build.late, build.near
+    before = list(map(fingerprint, known))
+    assert fingerprint(build.missing) == fingerprint(build.missing)
+    monkeypatch.setattr("package.parts.scale", 3)
+    assert all(fingerprint(code) != old for code, old in zip(known, before))
+    monkeypatch.undo()
+    (tmp_path / "package" / "parts.py").write_text("scale = 4")
+    assert list(map(fingerprint, known)) == before, "what is in the file is not what runs"
 
 
 def test_code_of_a_library_is_known_by_its_name(monkeypatch):
@@ -145,5 +223,5 @@ def test_it_is_the_same_in_every_process_whatever_its_hashes():
 
 def everything():
     data = {"a", "b", "c"}, pd.DataFrame({"x": ["u", "v"]}), DATA, np.arange(3), OPTIONS
-    own = build, nested, Net, Bound, remembered, keyword, pytest, np, sys.modules[__name__]
+    own = build, nested, Net, Bound, remembered, keyword, pytest, np
     return fingerprint([*data, *own])

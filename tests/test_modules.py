@@ -1,5 +1,7 @@
 """Modules drawn anew, and templates that stay as they were given."""
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -121,3 +123,52 @@ def test_a_buffer_that_counts_calls_does_not_tell_models_apart(task):
     oracle = mcu.unlearn(theta, task, "retrain", epochs=1)
     assert theta.architecture.module.calls == 0
     assert len(mcu.connect(theta, oracle, curve="linear").rows([0.5])) == 1
+
+
+class Reading(nn.Module):
+    """Starts near a frozen layer, which one of its layers holds under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 10).requires_grad_(False), nn.Linear(64, 10)
+        self.body.twice = self.body.weight
+
+    def reset_parameters(self):
+        self.body.reset_parameters()
+        with torch.no_grad():
+            self.head.weight.copy_(self.body.weight + torch.randn(10, 64))
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+
+
+def test_a_rule_may_read_what_is_frozen():
+    module = Reading()
+    frozen = module.body.weight.clone()
+    drawn = drawn_anew(module)
+    assert torch.equal(module.body.weight, frozen) and drawn.body.twice is module.body.weight
+    assert not torch.equal(drawn.head.weight, module.head.weight)
+
+
+def test_whether_models_can_be_drawn_anew_leaves_the_random_state(task):
+    own = mcu.Stack.of(mcu.mlp(), mcu.mlp())
+    before = torch.get_rng_state()
+    assert own.architecture.renewable
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_trained_stack_can_be_pickled(task):
+    for build in (mcu.mlp, lambda: mcu.mlp()):
+        theta = mcu.train(task, build, epochs=0)
+        again = pickle.loads(pickle.dumps(theta))
+        assert torch.equal(again.rows, theta.rows)
+        assert again.architecture.build is (mcu.mlp if build is mcu.mlp else None)
+
+
+def test_a_module_that_vmap_cannot_run_is_named_before_it_is_trained(task):
+    class Drawing(nn.Linear):
+        def forward(self, x):
+            return torch.bernoulli(super().forward(x.flatten(1)).sigmoid())
+
+    with pytest.raises(ValueError, match="same randomness .*; vectorised = False lets it run"):
+        mcu.train(task, lambda: Drawing(64, 10), epochs=1)

@@ -188,9 +188,13 @@ class Pair(nn.Linear):
 @pytest.mark.parametrize(
     ("inputs", "build", "says"),
     [
-        (X.byte(), lambda: nn.Linear(6, 2), "torch.uint8 .*of torch.float32.*same dtype"),
-        (X, lambda: nn.Linear(6, 2).double(), "torch.float32 .*of torch.float64.*same dtype"),
-        (X, lambda: nn.Linear(7, 2), r"shape \(2, 6\).*RuntimeError: .*2x6 and 7x2"),
+        (X.byte(), lambda: nn.Linear(6, 2), "torch.uint8 .*of torch.float32.*Byte but found Float"),
+        (
+            X,
+            lambda: nn.Linear(6, 2).double(),
+            "torch.float32 .*of torch.float64.*Float but found Double",
+        ),
+        (X, lambda: nn.Linear(7, 2), r"shape \(2, 6\).*RuntimeError: .*\[1, 6\] but got: \[1, 7\]"),
         (X, lambda: Pair(6, 2), "AttributeError: 'tuple' object"),
     ],
 )

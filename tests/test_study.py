@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import mcu_lite as mcu
 from mcu_lite import cache, study
+from mcu_lite.kept import COMPUTING, Kept
 
 SETTING = mcu.Setting(seeds=2, ts=3, epochs=2)
 CONDITIONS = [
@@ -110,7 +111,7 @@ def test_an_empty_entry_is_noticed(tmp_path):
 
 
 def name_of(item, setting=SETTING):
-    return study.Kept(setting, Path()).name(item)
+    return Kept(setting, Path()).name(item)
 
 
 def test_changed_parameters_have_another_name():
@@ -151,11 +152,19 @@ def test_code_of_ones_own_is_part_of_the_names_of_what_it_makes(monkeypatch):
     assert changed() == [True, True, True]
 
 
-def test_a_worker_with_other_code_computes_nothing(tmp_path):
-    other = study.Kept(SETTING, tmp_path, package="of another version")
-    with pytest.raises(RuntimeError, match="other code"):
+def test_a_worker_with_other_code_computes_nothing(tmp_path, monkeypatch):
+    other = Kept(SETTING, tmp_path, package="of another version")
+    with pytest.raises(RuntimeError, match="other code of mcu_lite"):
         study._work(mcu.Endpoint("original"), other)
-    assert not entries(tmp_path)
+    same = Kept(SETTING, tmp_path)
+    same.name(CONDITIONS[0])
+    study._work(mcu.Endpoint("original"), same)
+    before = entries(tmp_path)
+    npo = mcu.METHODS["npo"]
+    monkeypatch.setitem(mcu.METHODS, "npo", replace(npo, losses=lambda f, r: (None, r.loss)))
+    with pytest.raises(RuntimeError, match="other code of method 'npo' than its caller"):
+        study._work(mcu.Endpoint("npo"), same)
+    assert entries(tmp_path) == before
 
 
 def test_data_that_a_task_reads_are_part_of_the_name(tmp_path):
@@ -182,13 +191,13 @@ def test_data_that_a_task_reads_are_part_of_the_name(tmp_path):
 
 def test_every_module_that_results_depend_on_is_part_of_the_name():
     folder = Path(study.__file__).parent
-    trees = (ast.parse((folder / f"{name}.py").read_text()) for name in study.COMPUTING)
+    trees = (ast.parse((folder / f"{name}.py").read_text()) for name in COMPUTING)
     imports = (
         n.module or "" for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)
     )
     needed = {m.split(".")[1] for m in imports if m.startswith("mcu_lite.")}
     # These keep what was computed, or divide it into parts.
-    assert needed - {*study.COMPUTING} == {"cache", "files", "fingerprints", "memory"}
+    assert needed - {*COMPUTING} == {"cache", "files", "kept", "memory"}
 
 
 def test_an_executor_gives_the_same_table(finished, tmp_path):

@@ -1,0 +1,124 @@
+"""What a study keeps: results by names that say all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import dataclass, field
+from functools import cache as remember
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from mcu_lite.architectures import Architecture
+from mcu_lite.cache import load, meaning, save
+from mcu_lite.design import ORACLE, Condition, Endpoint, Setting
+from mcu_lite.fingerprints import fingerprint
+from mcu_lite.methods import METHODS
+from mcu_lite.metrics import METRICS
+from mcu_lite.models import MODELS
+from mcu_lite.stacks import Stack
+from mcu_lite.tasks import TASKS, Task, known, load_task
+
+LOADED: dict[str, Task] = {}
+COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
+COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
+COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
+COMPUTING += ("photographs", "formats", "modules", "randomness")
+"""Modules on which results depend: if their code changes, everything is computed anew."""
+REGISTRIES = {"task": TASKS, "model": MODELS, "method": METHODS, "metric": METRICS}
+Item = Endpoint | Condition | tuple[str, Endpoint]
+
+
+def loaded(setting: Setting, digest: str | None = None) -> Task:
+    """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
+    digest = digest or fingerprint(TASKS[setting.task])
+    name = repr((setting.seeds, setting.options, setting.device, digest))
+    if name not in LOADED:
+        LOADED.clear()
+        LOADED[name] = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
+    return LOADED[name]
+
+
+@remember
+def _package() -> str:
+    files = (Path(__file__).parent / f"{name}.py" for name in COMPUTING)
+    code = "".join(meaning(file.read_text()) for file in files)
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def _instructions(kind: str, name: str) -> str:
+    """Digest of a registered function without what it reads, which may change as it runs."""
+    entry = REGISTRIES[kind].get(name)
+    function = getattr(entry, "losses", getattr(entry, "function", entry))
+    while isinstance(function, partial):
+        function = function.func
+    return fingerprint(getattr(inspect.unwrap(function), "__code__", None)) if function else ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a study with one setting keeps in a folder, by names that say what it depends on.
+
+    Fingerprints are taken once a study: data that code reads may be large, or change meanwhile.
+    """
+
+    setting: Setting
+    folder: Path
+    package: str = field(default_factory=_package)
+    digests: dict[tuple[str, str], str] = field(default_factory=dict)
+    code: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def load(self, item: Item, architecture: Architecture | None = None) -> Stack | pd.DataFrame:
+        """Return what was saved, or None; a stack is of an architecture, a table of none."""
+        return load(self.folder, self.name(item), architecture)
+
+    def save(self, item: Item, value: Stack | pd.DataFrame) -> None:
+        """Keep a result."""
+        save(self.folder, self.name(item), value)
+
+    def name(self, item: Item) -> str:
+        """Digest of the setting, of the item, and of all code and data that it depends on."""
+        own = [self.digest("task", self.setting.task), self.digest("model", self.setting.model)]
+        own += [self.digest("method", name) for name in _methods(item)]
+        if not isinstance(item, Endpoint):
+            asked = self.setting.metrics or METRICS
+            own += [self.digest("metric", name) for name in METRICS if name in asked]
+        parts = repr((self.setting, item, own, self.package, torch.__version__))
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+    def task(self) -> Task:
+        """Return the task of the setting."""
+        return loaded(self.setting, self.digest("task", self.setting.task))
+
+    def digest(self, kind: str, name: str) -> str:
+        """Fingerprint of something that is registered."""
+        if (kind, name) not in self.digests:
+            own = REGISTRIES[kind]
+            self.digests[kind, name] = fingerprint(own[known(kind, name, own)])
+            self.code[kind, name] = _instructions(kind, name)
+        return self.digests[kind, name]
+
+    def check(self) -> None:
+        """Raise a `RuntimeError` if this process, a worker, has other code than the caller."""
+        other = [
+            f"{kind} {name!r}"
+            for (kind, name), own in self.code.items()
+            if own != _instructions(kind, name)
+        ]
+        if self.package != _package() or other:
+            what = ", ".join(other) or "mcu_lite"
+            raise RuntimeError(f"a worker has other code of {what} than its caller: start it again")
+
+
+def _methods(item: Item) -> list[str]:
+    """Names of the methods that a result depends on: a measurement compares with an oracle."""
+    if isinstance(item, Endpoint):
+        names = {item.method}
+    elif isinstance(item, Condition):
+        names = {item.a.method, item.b.method, item.objective, ORACLE.method}
+    else:
+        names = {item[1].method, ORACLE.method}
+    return sorted(names & METHODS.keys())
