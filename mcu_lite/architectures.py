@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from mcu_lite.dense import is_chain, run_chain
-from mcu_lite.memory import how_many
 from mcu_lite.modules import copied, drawn_anew, tracking
 from mcu_lite.randomness import seeded
+from mcu_lite.running import aligned, run
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 RECOMPUTED_FROM = 500
@@ -235,7 +233,7 @@ class Architecture:
                 own = {n: module.get_buffer(n).to(row.device, copy=True) for n in kept}
                 x = inputs if shared else inputs[i]
                 for part in x.chunk(-(-len(x) // RECOMPUTED_FROM)):
-                    functional_call(module, _aligned(self.named(row)) | own, (part,))
+                    functional_call(module, aligned(self.named(row)) | own, (part,))
                 found.append(own)
         return {n: torch.stack([own[n] for own in found]) for n in kept}
 
@@ -268,25 +266,7 @@ class Architecture:
                 "statistics are for an architecture with batch norm that is `evaluating`, "
                 f"which needs them; got {'some' if statistics else 'none'}"
             )
-        state = self.named(rows) | (statistics or {})
-        size = 0 if shared else how_many(self, state, inputs, len(rows))
-        # What a module draws (dropout) is alike in all rows: no row may depend on the others.
-        draws = self.module.training and not self.chain
-        seed = int(torch.randint(2**62, ())) if draws else None
-        if size >= len(rows):
-            return self._all(state, inputs, seed)
-        if shared or not torch.is_grad_enabled():
-            # A large batch keeps the processor busy: batching the models only costs memory.
-            batches = inputs.expand(len(rows), *inputs.shape) if shared else inputs
-            outputs = _row_by_row(self._in_parts, state, batches, seed)
-            # The outputs of a single model may be large: they are not copied.
-            return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
-        # What a part needs for its gradient is computed again when its turn comes.
-        parts = (
-            ({n: v[i : i + size] for n, v in state.items()}, inputs[i : i + size], seed)
-            for i in range(0, len(rows), size)
-        )
-        return torch.cat([checkpoint(self._all, *part, use_reentrant=False) for part in parts])
+        return run(self, self.named(rows) | (statistics or {}), inputs, len(rows), shared)
 
     @torch.no_grad()
     def predict(self, rows: Tensor, inputs: Tensor, retain: Tensor, shared: bool = False) -> Tensor:
@@ -304,7 +284,7 @@ class Architecture:
         return measured.logits(rows, inputs, shared, own)
 
     @cached_property
-    def _one(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+    def one(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
         """One model: what it is called with, and its inputs, to logits in single precision."""
         # Its own copy: what a module writes down about its inputs stays out of the template.
         module = self.module if self.chain else copied(self.module)
@@ -314,62 +294,20 @@ class Architecture:
                 return run_chain(module, state, x)
             return functional_call(module, state, (x,))
 
-        run = torch.compile(call, backend=self._compiled) if self._compiled else call
-        return lambda state, x: run(state, x).float()
+        backend = getattr(self.module, "compiled", None)
+        run_one = torch.compile(call, backend=backend) if backend else call
+        return lambda state, x: run_one(state, x).float()
 
     @property
-    def _compiled(self) -> str | None:
-        return getattr(self.module, "compiled", None)
-
-    def _in_parts(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """Outputs of one model (n, classes), of as many examples at a time as fit."""
-        whole = self.module.training or (self.norms and not self.measuring)
-        one = {n: v.unsqueeze(0) for n, v in state.items()}
-        size = len(inputs) if whole else how_many(self, one, inputs[None], len(inputs))
-        if size >= len(inputs):
-            return self._one(state, inputs)
-        return torch.cat([self._one(state, x) for x in inputs.split(size)])
-
-    def _all(self, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:
-        if self.chain:  # which takes many models as it takes one
-            return self._one(state, inputs)
-        if self._compiled or not getattr(self.module, "vectorised", True):
-            return torch.stack(_row_by_row(self._one, state, inputs, seed))
-        with _drawing(seed, inputs.device):
-            return vmap(self._one, randomness="same")(state, inputs)
+    def vectorised(self) -> bool:
+        """Whether `torch.func.vmap` may run it."""
+        return getattr(self.module, "vectorised", True) and not getattr(self.module, "compiled", "")
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
         """View rows (..., P) by parameter name, each in its shape after the leading one."""
         parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
         lead = rows.shape[:-1]
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
-
-
-def _row_by_row(
-    call: Callable[[dict[str, Tensor], Tensor], Tensor],
-    state: dict[str, Tensor],
-    inputs: Sequence[Tensor],
-    seed: int | None,
-) -> list[Tensor]:
-    """Outputs of each row on its inputs, from the state of all."""
-    outputs = []
-    for i, x in enumerate(inputs):
-        with _drawing(seed, x.device):
-            outputs.append(call(_aligned({n: v[i] for n, v in state.items()}), x))
-    return outputs
-
-
-def _drawing(seed: int | None, device: torch.device) -> AbstractContextManager:
-    return nullcontext() if seed is None else seeded(seed, device)
-
-
-def _aligned(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy what lies in a row where a GPU's convolutions cannot read it: off multiples of 16."""
-
-    def apart(v: Tensor) -> bool:
-        return v.is_cuda and bool(v.storage_offset() * v.element_size() % 16)
-
-    return {n: v.clone() if apart(v) else v for n, v in state.items()}
 
 
 def _can_be_imported(function: Callable | None) -> bool:

@@ -26,7 +26,7 @@ LOADED: dict[str, Task] = {}
 COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
 COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
 COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
-COMPUTING += ("photographs", "formats", "modules", "randomness")
+COMPUTING += ("photographs", "formats", "modules", "randomness", "running")
 """Modules on which results depend: if their code changes, everything is computed anew."""
 REGISTRIES = {"task": TASKS, "model": MODELS, "method": METHODS, "metric": METRICS}
 Item = Endpoint | Condition | tuple[str, Endpoint]

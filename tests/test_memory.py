@@ -20,7 +20,7 @@ def tight(monkeypatch):
         return size
 
     real = memory.how_many
-    monkeypatch.setattr("mcu_lite.architectures.how_many", few)
+    monkeypatch.setattr("mcu_lite.running.how_many", few)
     monkeypatch.setattr(memory, "SMALL", 0)
     monkeypatch.setattr(memory, "ON_CPU", 600_000)
     return divided
