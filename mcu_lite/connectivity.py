@@ -14,8 +14,9 @@ _SIDES = (("retain", 1.0), ("forget", -1.0))
 
 
 def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    """Values above the straight line between the two end values, shape (..., T)."""
+    """Values above the straight line between the first and the last one, shape (..., T)."""
     values, ts = np.asarray(values, float), np.asarray(ts, float)
+    ts = (ts - ts[0]) / (ts[-1] - ts[0])
     return values - ((1 - ts) * values[..., :1] + ts * values[..., -1:])
 
 
@@ -162,6 +163,8 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     keys = [c for c in table if c not in ("t", "split", "metric", "value")]
     if losses.t.nunique() < 2 or not {"retain", "forget"} <= set(losses.split):
         raise ValueError("table must hold the loss on retain and forget at two or more t")
+    if losses.t.min() != 0 or losses.t.max() != 1:
+        raise ValueError(f"table must begin at t=0 and end at t=1, got {losses.t.unique()}")
     wide = losses.pivot(index=["split", *keys], columns="t", values="value").sort_index(axis=1)
     _check_whole(wide, losses)
     ts, lines = wide.columns.to_numpy(), losses[keys].drop_duplicates(ignore_index=True)

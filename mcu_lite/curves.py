@@ -86,6 +86,11 @@ class Path:
     diverged: Tensor
     objective: str = ""
 
+    def __repr__(self) -> str:
+        points, b, p = self.control.shape
+        fitted = f" fitted on {self.objective}" if self.objective else ""
+        return f"{self.kind}{fitted}: {b} curves of {points} control points of {p:,} numbers"
+
     def rows(self, ts: Tensor | Sequence[float]) -> Tensor:
         """Models at each t in [0, 1], shape (T, B, P)."""
         t = torch.as_tensor(ts, dtype=torch.float64, device="cpu")

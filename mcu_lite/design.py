@@ -8,7 +8,7 @@ from inspect import signature
 
 from mcu_lite.curves import CURVES
 from mcu_lite.methods import METHODS, RECIPE
-from mcu_lite.tasks import TASKS, known
+from mcu_lite.tasks import TASKS, known, seeds_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,13 @@ class Setting:
     def __post_init__(self) -> None:
         if self.ts < 3:
             raise ValueError(f"ts must be at least 3, both ends and a point between, got {self.ts}")
+        if not (self.epochs >= 0 and self.steps >= 0):
+            raise ValueError(
+                f"epochs and steps must be >= 0, got epochs={self.epochs}, steps={self.steps}"
+            )
+        if isinstance(self.metrics, str):
+            raise ValueError(f"metrics must be several names, or None, got {self.metrics!r}")
+        seeds_of(self.seeds)
         defaults = signature(TASKS[known("task", self.task, TASKS)]).parameters
         own = {
             k: v for k, v in self.options.items() if k not in defaults or defaults[k].default != v
@@ -109,6 +116,16 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         known("method", self.method, ["original", *METHODS])
+        known("order", self.order, (1, 2))
+        if not self.curriculum >= 0:
+            raise ValueError(f"curriculum must be >= 0, got {self.curriculum}")
+        own = {k: getattr(self, k) for k in RECIPE if getattr(self, k) is not None}
+        for part in {"lr", "steps"} & own.keys():
+            if not own[part] > 0:
+                raise ValueError(f"{part} must be > 0, got {own[part]}")
+        retrains = self.method in METHODS and METHODS[self.method].begins != "original"
+        if retrains and (self.curriculum or self.order == 2 or own.keys() - {"lr"}):
+            raise ValueError(f"{self.method!r} retrains: it takes a seed and lr alone, got {self}")
         if self.method == "original" and str(self) != "original seed=0":
             raise ValueError(f"'original' is θo itself: it takes no switch or recipe, got {self}")
 

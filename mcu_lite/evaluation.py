@@ -144,6 +144,8 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
     if metrics is None:
         quick = [m for m in METRICS.values() if not m.slow and (task.texts or not m.needs_texts)]
         return [m for m in quick if oracle or not m.needs_oracle]
+    if isinstance(metrics, str):
+        raise ValueError(f"metrics must be several names, or None, got {metrics!r}")
     chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
     if not chosen:
         raise ValueError("metrics must name at least one metric, got none")

@@ -141,7 +141,7 @@ def _(value: BuiltinFunctionType, seen: dict) -> Iterator[object]:
 @_inside.register
 def _(value: FunctionType, seen: dict) -> Iterator[object]:
     # By its globals: a decorator may have given it the name of what it wraps.
-    yield from (module := value.__globals__.get("__name__"), value.__qualname__)
+    yield from (_home(module := value.__globals__.get("__name__")), value.__qualname__)
     yield vars(value)  # where a decorator of a library keeps what it wraps
     if _is_ours(module):
         yield from (value.__code__, value.__defaults__, value.__kwdefaults__)
@@ -188,7 +188,7 @@ def _imported(name: str, package: str | None) -> ModuleType | None:
 
 @_inside.register
 def _(value: type, seen: dict) -> Iterator[object]:
-    yield from (value.__module__, value.__qualname__)
+    yield from (_home(value.__module__), value.__qualname__)
     if _is_ours(value.__module__):
         yield value.__bases__
         yield {n: member for n, member in vars(value).items() if n not in OF_EVERY_CLASS}
@@ -199,6 +199,11 @@ def _(value: ModuleType, seen: dict) -> Iterator[object]:
     yield value.__name__
     if _is_ours(value.__name__):
         yield {n: v for n, v in vars(value).items() if not n.startswith("__")}
+
+
+def _home(module: object) -> object:
+    """Name of a module; a script that starts workers has another name in them."""
+    return "__main__" if module == "__mp_main__" else module
 
 
 @cache

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from dataclasses import dataclass, field
 from functools import cache as remember
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +21,7 @@ from mcu_lite.stacks import Stack
 from mcu_lite.tasks import TASKS, Task, known, load_task
 
 LOADED: dict[str, Task] = {}
+CHECKED: set[frozenset] = set()
 COMPUTING = ("tasks", "models", "dense", "architectures", "stacks", "optimizers", "training")
 COMPUTING += ("methods", "curriculum", "objectives", "unlearning", "curves", "metrics")
 COMPUTING += ("evaluation", "design", "study", "texts", "authors", "answers", "splitting")
@@ -49,15 +48,6 @@ def _package() -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-def _instructions(kind: str, name: str) -> str:
-    """Digest of a registered function without what it reads, which may change as it runs."""
-    entry = REGISTRIES[kind].get(name)
-    function = getattr(entry, "losses", getattr(entry, "function", entry))
-    while isinstance(function, partial):
-        function = function.func
-    return fingerprint(getattr(inspect.unwrap(function), "__code__", None)) if function else ""
-
-
 @dataclass(frozen=True)
 class Kept:
     """What a study with one setting keeps in a folder, by names that say what it depends on.
@@ -69,7 +59,6 @@ class Kept:
     folder: Path
     package: str = field(default_factory=_package)
     digests: dict[tuple[str, str], str] = field(default_factory=dict)
-    code: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def load(self, item: Item, architecture: Architecture | None = None) -> Stack | pd.DataFrame:
         """Return what was saved, or None; a stack is of an architecture, a table of none."""
@@ -84,8 +73,8 @@ class Kept:
         own = [self.digest("task", self.setting.task), self.digest("model", self.setting.model)]
         own += [self.digest("method", name) for name in _methods(item)]
         if not isinstance(item, Endpoint):
-            asked = self.setting.metrics or METRICS
-            own += [self.digest("metric", name) for name in METRICS if name in asked]
+            asked = METRICS if self.setting.metrics is None else self.setting.metrics
+            own += [self.digest("metric", name) for name in asked]
         parts = repr((self.setting, item, own, self.package, torch.__version__))
         return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
@@ -98,19 +87,34 @@ class Kept:
         if (kind, name) not in self.digests:
             own = REGISTRIES[kind]
             self.digests[kind, name] = fingerprint(own[known(kind, name, own)])
-            self.code[kind, name] = _instructions(kind, name)
         return self.digests[kind, name]
 
     def check(self) -> None:
-        """Raise a `RuntimeError` if this process, a worker, has other code than the caller."""
-        other = [
-            f"{kind} {name!r}"
-            for (kind, name), own in self.code.items()
-            if own != _instructions(kind, name)
-        ]
-        if self.package != _package() or other:
-            what = ", ".join(other) or "mcu_lite"
-            raise RuntimeError(f"a worker has other code of {what} than its caller: start it again")
+        """Raise a `RuntimeError` if this process, a worker, would compute something else.
+
+        Only its first job can tell: what code reads may change as it runs.
+        """
+        study = frozenset(self.digests.items())
+        if study in CHECKED:
+            return
+        if self.package != _package():
+            raise RuntimeError("a worker runs another version of mcu_lite than its caller")
+        for (kind, name), own in self.digests.items():
+            if name not in REGISTRIES[kind]:
+                raise RuntimeError(
+                    f"a worker does not know {kind} {name!r}: let it import the module that "
+                    "registers it, for example as initializer of its pool"
+                )
+            if fingerprint(REGISTRIES[kind][name]) != own:
+                raise RuntimeError(
+                    f"{kind} {name!r} is another one in a worker than in its caller, or reads "
+                    "other data: start the worker again, and set what is read where both see it"
+                )
+        CHECKED.add(study)
+
+    def vouch(self) -> None:
+        """Note that this process has what was asked for, and so have its threads and forks."""
+        CHECKED.add(frozenset(self.digests.items()))
 
 
 def _methods(item: Item) -> list[str]:

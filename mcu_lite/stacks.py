@@ -102,6 +102,9 @@ class Stack:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        return f"{self.report()}; {self.rows.shape[1]:,} numbers each"
+
     def module(self, i: int = 0, inputs: Tensor | None = None) -> nn.Module:
         """Return model `i` as an ordinary module; `inputs` as in `Architecture.module_at`."""
         return self.architecture.module_at(self.rows[i], inputs)

@@ -64,7 +64,8 @@ def run(
     ValueError
         If there is no condition, or the cache cannot be written.
     RuntimeError
-        If a worker of the executor has other code than its caller.
+        If a worker of the executor has other code or data than its caller, or does not know
+        what was registered there.
 
     Examples
     --------
@@ -79,6 +80,7 @@ def run(
     kept = Kept(setting, cache_folder(cache))
     tables = {c: kept.load(c) for c in conditions}
     missing = [c for c, table in tables.items() if table is None]
+    kept.vouch()
     for stage in _stages(missing, setting):
         if executor is None:
             done = (_finish(job, kept) for job in stage)

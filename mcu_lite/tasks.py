@@ -169,8 +169,10 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    build = TASKS[known("task", name, TASKS)]
-    return build(seeds_of(seeds), **options)
+    made = TASKS[known("task", name, TASKS)](seeds := seeds_of(seeds), **options)
+    if made.seeds != seeds:
+        raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
+    return made
 
 
 @task("digits")

@@ -154,17 +154,65 @@ def test_code_of_ones_own_is_part_of_the_names_of_what_it_makes(monkeypatch):
 
 def test_a_worker_with_other_code_computes_nothing(tmp_path, monkeypatch):
     other = Kept(SETTING, tmp_path, package="of another version")
-    with pytest.raises(RuntimeError, match="other code of mcu_lite"):
+    with pytest.raises(RuntimeError, match="another version of mcu_lite"):
         study._work(mcu.Endpoint("original"), other)
-    same = Kept(SETTING, tmp_path)
-    same.name(CONDITIONS[0])
-    study._work(mcu.Endpoint("original"), same)
-    before = entries(tmp_path)
+    caller = Kept(SETTING, tmp_path)
+    caller.name(CONDITIONS[0])
     npo = mcu.METHODS["npo"]
-    monkeypatch.setitem(mcu.METHODS, "npo", replace(npo, losses=lambda f, r: (None, r.loss)))
-    with pytest.raises(RuntimeError, match="other code of method 'npo' than its caller"):
-        study._work(mcu.Endpoint("npo"), same)
-    assert entries(tmp_path) == before
+    with monkeypatch.context() as patch:
+        patch.setitem(mcu.METHODS, "npo", replace(npo, losses=lambda f, r: (None, r.loss)))
+        with pytest.raises(RuntimeError, match="method 'npo' is another one in a worker"):
+            study._work(mcu.Endpoint("npo"), caller)
+        patch.delitem(mcu.METHODS, "npo")
+        with pytest.raises(RuntimeError, match="a worker does not know method 'npo'"):
+            study._work(mcu.Endpoint("original"), caller)
+    assert not entries(tmp_path)
+    study._work(mcu.Endpoint("original"), caller)
+    assert len(entries(tmp_path)) == 1
+
+
+def test_a_global_that_only_the_caller_has_set_is_noticed_by_spawned_workers(tmp_path):
+    """Below `__main__`, which has another name in them."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "main.py").write_text(MAIN)
+    command = [sys.executable, "main.py", str(tmp_path / "cache")]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout.split("\n")[:2] == ["same", "method 'capped' is another one"], ran.stderr
+
+
+MINE = """
+import mcu_lite as mcu
+cap = [4.0]
+@mcu.method("capped", source="test")
+def capped(forget, retain):
+    return -forget.loss.clamp(max=cap[0]), retain.loss
+"""
+MAIN = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import mcu_lite as mcu
+import mine
+
+@mcu.metric("halved", "half of the loss", "lower")
+def halved(outputs, split):
+    return outputs.logits[split].mean((1, 2))
+
+def table(**how):
+    ends = [mcu.Endpoint("capped", seed) for seed in (0, 1)]
+    line = mcu.Condition("Rand", *ends, "linear")
+    setting = mcu.Setting(seeds=1, ts=3, epochs=1, steps=1)
+    return mcu.run([line], setting, cache=sys.argv[1], **how)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        print("same" if table(executor=pool).equals(table()) else "other")
+        mine.cap[0] = 1.0
+        try:
+            table(executor=pool)
+        except RuntimeError as error:
+            print(str(error).partition(" in a worker")[0])
+"""
 
 
 def test_data_that_a_task_reads_are_part_of_the_name(tmp_path):
@@ -304,6 +352,17 @@ def test_bad_input_is_named(tmp_path):
         mcu.Condition("x", mcu.Endpoint(), mcu.Endpoint(), "circle")
     with pytest.raises(ValueError, match="'book'"):
         mcu.load_profile("huge")
+    for wrong in ({"seeds": 0}, {"epochs": -1}, {"steps": -1}, {"metrics": "loss"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}.* must be"):
+            mcu.Setting(**wrong)
+    for wrong in ({"order": 3}, {"curriculum": -1}, {"lr": 0.0}, {"steps": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            mcu.Endpoint("npo", **wrong)
+    for wrong in ({"order": 2}, {"curriculum": 1.0}, {"steps": 5}):
+        with pytest.raises(ValueError, match="'retrain' retrains"):
+            mcu.Endpoint("retrain", **wrong)
+    with pytest.raises(ValueError, match="unknown metric 'acc'"):
+        mcu.run(CONDITIONS[:1], mcu.Setting(metrics=["acc"]), cache=tmp_path / "none")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
         mcu.run(CONDITIONS, SETTING, cache=tmp_path / "file" / "below")
