@@ -73,9 +73,11 @@ def wiggle_correlations(
     Returns
     -------
     pandas.DataFrame
-        One line a pair and seed: one, two, seed, correlation, curves. Spearman's rank correlation
-        along t, curve by curve, then its mean over curves, so that differences between curves
-        are no relation. A curve on which one of the two does not wiggle is left out.
+        One line a pair and seed: one, two, seed, correlation, strength, curves. Spearman's rank
+        correlation along t, curve by curve, then its mean over curves, so that differences between
+        curves are no relation; `strength` is the mean over curves of its absolute value, in which
+        curves of opposite signs do not cancel. A curve on which one of the two does not wiggle is
+        left out.
     """
     known("column", "name", list(table))
     keys = [c for c in table if c not in ("t", "name", "value", "split", "metric")]
@@ -93,10 +95,13 @@ def wiggle_correlations(
         x, y = (ranks[known("name", n, names)] for n in (a, b))
         with np.errstate(invalid="ignore", divide="ignore"):
             each = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
-        by_seed = pd.Series(each).groupby(curves.get_level_values("seed").to_numpy())
-        own = by_seed.agg(correlation="mean", curves="count").rename_axis("seed").reset_index()
-        lines.append(own.assign(one=a, two=b))
-    return pd.concat(lines, ignore_index=True)[["one", "two", "seed", "correlation", "curves"]]
+        found = pd.DataFrame({"rho": each, "size": np.abs(each)})
+        own = found.groupby(curves.get_level_values("seed").to_numpy()).agg(
+            correlation=("rho", "mean"), strength=("size", "mean"), curves=("rho", "count")
+        )
+        lines.append(own.rename_axis("seed").reset_index().assign(one=a, two=b))
+    columns = ["one", "two", "seed", "correlation", "strength", "curves"]
+    return pd.concat(lines, ignore_index=True)[columns]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -258,11 +258,13 @@ def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> fl
 
 
 def cluster_stability(table: pd.DataFrame, groups: int) -> float:
-    """Mean `cluster_agreement` of single seeds with their mean.
+    """Mean `cluster_agreement` of each seed with the mean of the others; 0 on average by chance.
 
     Seeds with a missing distance are left out.
     """
-    whole = [own for _, own in table.groupby("seed") if own.value.notna().all()]
-    if not whole:
-        raise ValueError("table has no seed with every distance")
-    return float(np.mean([cluster_agreement(table, own, groups) for own in whole]))
+    whole = table.groupby("seed").filter(lambda own: own.value.notna().all())
+    seeds = whole.seed.unique()
+    if len(seeds) < 2:
+        raise ValueError(f"table must have every distance for two seeds, has it for {len(seeds)}")
+    held_out = [(whole[whole.seed != s], whole[whole.seed == s]) for s in seeds]
+    return float(np.mean([cluster_agreement(rest, own, groups) for rest, own in held_out]))

@@ -63,13 +63,27 @@ def test_correlations_are_spearmans_of_the_excess_along_t():
     shapes = {
         (c, s): {n: rng.normal(size=9) for n in ("loss", "accuracy")} for c in "ab" for s in (0, 1)
     }
-    found = wiggle_correlations(curves(shapes)).set_index("seed").correlation
+    found = wiggle_correlations(curves(shapes)).set_index("seed")
     for seed in (0, 1):
         each = []
         for c in "ab":
             above = [v - np.interp(TS, [0, 1], [v[0], v[-1]]) for v in shapes[c, seed].values()]
             each.append(spearmanr(above[0][1:-1], above[1][1:-1]).statistic)
-        assert found[seed] == pytest.approx(np.mean(each))
+        assert found.correlation[seed] == pytest.approx(np.mean(each))
+        assert found.strength[seed] == pytest.approx(np.mean(np.abs(each)))
+
+
+def test_opposite_signs_cancel_in_the_correlation_but_not_in_the_strength():
+    hump = np.sin(np.pi * TS) + 0.1 * TS**2
+    shapes = {
+        ("a", 0): {"x": hump, "y": hump},
+        ("b", 0): {"x": hump, "y": -hump},
+        ("straight", 0): {"x": TS, "y": hump},
+    }
+    found = wiggle_correlations(curves(shapes)).iloc[0]
+    assert found.correlation == pytest.approx(0)
+    assert found.strength == pytest.approx(1)
+    assert found.curves == 2
 
 
 def test_slopes_and_levels_between_curves_are_no_relation():

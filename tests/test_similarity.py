@@ -264,11 +264,9 @@ def test_the_order_is_that_of_points_on_a_line():
     assert order in (sorted(place, key=place.get), sorted(place, key=place.get)[::-1])
 
 
-def test_stability_is_one_for_equal_seeds_and_low_for_unrelated_ones():
+def test_stability_is_one_for_equal_seeds_and_lower_for_one_that_differs():
     assert s.cluster_stability(blocks(), 2) == 1.0
     assert s.cluster_stability(blocks(0.05), 2) == 1.0
-    rng = np.random.default_rng(1)
-    assert s.cluster_stability(blocks(seeds=20).assign(value=lambda t: rng.random(len(t))), 2) < 0.6
     # One seed that groups otherwise, a pair with c and b with e: adjusted Rand index by hand.
     table = blocks(seeds=4)
     inside = table.apply(lambda r: {r.a, r.b} <= set("ab") or {r.a, r.b} <= set("cde"), axis=1)
@@ -277,6 +275,17 @@ def test_stability_is_one_for_equal_seeds_and_low_for_unrelated_ones():
     common, chance = len(same[0] & same[1]), 4 * 4 / 10
     odd = (common - chance) / (4 - chance)
     assert s.cluster_stability(table, 2) == pytest.approx((3 + odd) / 4)
+    # Of two seeds, each is compared with the other alone.
+    assert s.cluster_stability(table[table.seed > 1], 2) == pytest.approx(odd)
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_stability_of_unrelated_seeds_is_zero_on_average(groups):
+    rng, table = np.random.default_rng(1), blocks()
+    drawn = [
+        s.cluster_stability(table.assign(value=rng.random(len(table))), groups) for _ in range(200)
+    ]
+    assert abs(np.mean(drawn)) < 4 * np.std(drawn, ddof=1) / np.sqrt(len(drawn)) < 0.1
 
 
 def test_missing_distances():
@@ -285,7 +294,7 @@ def test_missing_distances():
     assert s.cluster_stability(table, 2) == 1.0
     with pytest.raises(ValueError, match="lacks a distance"):
         s.cluster(table[table.seed == 1])
-    with pytest.raises(ValueError, match="every distance"):
+    with pytest.raises(ValueError, match="every distance for two seeds, has it for 0"):
         # The first pair lacks seed 0, the second seed 1, the third seed 2.
         s.cluster_stability(blocks().assign(value=lambda t: t.value.where(t.index % 4 > 0)), 2)
     with pytest.raises(ValueError, match=r"2\.\.4"):
