@@ -156,6 +156,7 @@ def test_a_worker_with_other_code_computes_nothing(tmp_path, monkeypatch):
     other = Kept(SETTING, tmp_path, package="of another version")
     with pytest.raises(RuntimeError, match="another version of mcu_lite"):
         study._work(mcu.Endpoint("original"), other)
+    monkeypatch.setattr("mcu_lite.kept.CHECKED", set())  # as in a new process
     caller = Kept(SETTING, tmp_path)
     caller.name(CONDITIONS[0])
     npo = mcu.METHODS["npo"]
