@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 
 from mcu_lite.curves import CURVES
-from mcu_lite.methods import METHODS, RECIPE
+from mcu_lite.methods import METHODS, RECIPE, check_switches
 from mcu_lite.tasks import TASKS, known, seeds_of
 
 
@@ -116,16 +116,12 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         known("method", self.method, ["original", *METHODS])
-        known("order", self.order, (1, 2))
-        if not self.curriculum >= 0:
-            raise ValueError(f"curriculum must be >= 0, got {self.curriculum}")
         own = {k: getattr(self, k) for k in RECIPE if getattr(self, k) is not None}
         for part in {"lr", "steps"} & own.keys():
             if not own[part] > 0:
                 raise ValueError(f"{part} must be > 0, got {own[part]}")
-        retrains = self.method in METHODS and METHODS[self.method].begins != "original"
-        if retrains and (self.curriculum or self.order == 2 or own.keys() - {"lr"}):
-            raise ValueError(f"{self.method!r} retrains: it takes a seed and lr alone, got {self}")
+        if self.method in METHODS:
+            check_switches(METHODS[self.method], self.curriculum, self.order, own)
         if self.method == "original" and str(self) != "original seed=0":
             raise ValueError(f"'original' is θo itself: it takes no switch or recipe, got {self}")
 

@@ -185,6 +185,21 @@ def method(
     return register
 
 
+def check_switches(recipe: Method, curriculum: float, order: int, changes: dict) -> None:
+    """Raise a `ValueError` unless a method takes these switches and changes of its recipe."""
+    known("order", order, (1, 2))
+    if not curriculum >= 0:
+        raise ValueError(f"curriculum must be >= 0, got {curriculum}")
+    if recipe.begins == "original":
+        return
+    if curriculum or order == 2:
+        raise ValueError(f"{recipe.name!r} retrains: curriculum and order do not apply to it")
+    if set(changes) - {"lr"}:
+        raise ValueError(
+            f"{recipe.name!r} retrains: of the recipe it takes lr alone, got {changes}"
+        )
+
+
 CE = "cross-entropy"
 ABSENT = "none"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from mcu_lite.curriculum import Curriculum
-from mcu_lite.methods import RECIPE, Method
+from mcu_lite.methods import RECIPE, Method, check_switches
 from mcu_lite.objectives import Objective, check_rows, recipe_for, unlearning_objective
 from mcu_lite.optimizers import gauss_newton_bartlett
 from mcu_lite.randomness import generators
@@ -74,16 +74,10 @@ def unlearn(
     """
     for part in recipe:
         known("part of the recipe", part, RECIPE)
-    known("order", order, (1, 2))
-    if not curriculum >= 0:
-        raise ValueError(f"curriculum must be >= 0, got {curriculum}")
     chosen = replace(recipe_for(method, task), **recipe)
+    check_switches(chosen, curriculum, order, recipe)
     check_rows(theta, task)
     if chosen.begins != "original":
-        if curriculum or order == 2:
-            raise ValueError(f"curriculum and order do not apply to {method!r}, which retrains")
-        if set(recipe) - {"lr"}:
-            raise ValueError(f"{method!r} retrains: of the recipe it takes lr alone, got {recipe}")
         result = _retrain(theta, task, chosen, seed, epochs, recipe.get("lr"))
     else:
         result = _descend_from(theta, task, chosen, seed, curriculum, order)
