@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mcu_lite as mcu
-from mcu_lite.photographs import as_task
+from mcu_lite.tasks.photographs import as_task
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -166,7 +166,7 @@ def adapters() -> pd.DataFrame:
     """Curves over adapters of a random Llama: what they hold, and what a step takes."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from mcu_lite.causal import with_lora
+    from mcu_lite.models.adapters import with_lora
 
     size = {"num_hidden_layers": 22, "hidden_size": 2048, "intermediate_size": 5632}
     heads = {"num_attention_heads": 32, "num_key_value_heads": 4}

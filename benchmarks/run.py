@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.training import per_example
+from mcu_lite.training.losses import per_example
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, SEEDS, POINTS, ROUNDS = 10, 10, 61, 7
@@ -146,7 +146,7 @@ def measure_adapters() -> None:
     """Bytes that curves over adapters of a small random Llama hold, against whole models."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from mcu_lite.causal import bytes_held, with_lora
+    from mcu_lite.models.adapters import bytes_held, with_lora
 
     sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=1000, num_attention_heads=4, **sizes))

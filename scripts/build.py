@@ -29,9 +29,9 @@ import papermill
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 INPUTS = (
-    "mcu_lite/*.py",
-    "mcu_lite/*.js",
-    "mcu_lite/measured/*",
+    "mcu_lite/**/*.py",
+    "mcu_lite/**/*.js",
+    "mcu_lite/book/measured/*",
     "constraints.txt",
     "scripts/build.py",
     "scripts/kernels.py",
@@ -67,8 +67,8 @@ def main() -> None:
 def measure_studies(profile: str) -> None:
     """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
-    from mcu_lite.evidence import on_photographs, pictured, retain_only
-    from mcu_lite.language import SPOKEN, conditions, spoken
+    from mcu_lite.book.evidence import on_photographs, pictured, retain_only
+    from mcu_lite.book.text_study import SPOKEN, conditions, spoken
 
     setting = mcu.load_profile(profile)
     studies = {

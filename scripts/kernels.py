@@ -16,7 +16,14 @@ from pathlib import Path
 from jupyter_client.manager import AsyncKernelManager
 from tqdm import tqdm
 
-NEEDED = ["ipykernel.kernelapp", "ipywidgets", "matplotlib.pyplot", "scipy.stats", "mcu_lite"]
+NEEDED = [
+    "ipykernel.kernelapp",
+    "ipywidgets",
+    "matplotlib.pyplot",
+    "scipy.stats",
+    "sklearn.metrics",
+]
+NEEDED += ["mcu_lite.book.paper_claims", "mcu_lite.figures.explore", "mcu_lite.figures.live"]
 NEEDED += ["jupytext", "papermill"]  # by the build itself, which every fork imports again
 # Elsewhere it is not safe to fork with libraries loaded.
 FORKS = sys.platform == "linux"

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.evidence import on_photographs
-from mcu_lite.methods import RECIPE
-from mcu_lite.study import ORACLE
+from mcu_lite.book.evidence import on_photographs
+from mcu_lite.studies.conditions import ORACLE
+from mcu_lite.unlearning.methods import RECIPE
 
-MEASURED = Path(__file__).resolve().parents[1] / "mcu_lite" / "measured"
+MEASURED = Path(__file__).resolve().parents[1] / "mcu_lite" / "book" / "measured"
 # Photographs that were cropped and flipped are hardly remembered after so few epochs.
 SETTING = mcu.Setting(
     seeds=3,

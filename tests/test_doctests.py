@@ -12,7 +12,8 @@ import torch
 import mcu_lite as mcu
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = [f"mcu_lite.{p.stem}" for p in sorted((ROOT / "mcu_lite").glob("[!_]*.py"))]
+FILES = sorted((ROOT / "mcu_lite").rglob("[!_]*.py"))
+MODULES = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in FILES]
 FOUND = [
     example
     for module in MODULES

@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert wheel.name == f"mcu_lite-{VERSION}-py3-none-any.whl"
-    assert {"mcu_lite/atlas.js", "mcu_lite/measured/real-size.csv"} <= PACKAGE <= names
+    assert {"mcu_lite/book/atlas.js", "mcu_lite/book/measured/real-size.csv"} <= PACKAGE <= names
     rest = {name.partition("/")[0] for name in names - PACKAGE}
     assert rest == {f"mcu_lite-{VERSION}.dist-info"}
 
@@ -69,7 +69,7 @@ def test_the_wheel_installs_and_works(built, tmp_path):
 def test_the_version_is_written_once_and_in_the_changelog():
     heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert heading[1] == VERSION
-    code = "".join(path.read_text() for path in (ROOT / "mcu_lite").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "mcu_lite").rglob("*.py"))
     assert f'"{VERSION}"' not in code
 
 

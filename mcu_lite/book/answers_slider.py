@@ -1,0 +1,79 @@
+"""A slider over t that shows what the models along a path answer, without a kernel."""
+
+from __future__ import annotations
+
+from html import escape
+
+import ipywidgets as w
+import pandas as pd
+
+TITLES = {"forget": "to be forgotten", "retain": "retained"}
+
+
+def subtitles(table: pd.DataFrame) -> w.Widget:
+    """Choose a path, move t, and read the answers; what differs from the true one is struck out.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `mcu_lite.book.text_study.said`.
+
+    Returns
+    -------
+    ipywidgets.VBox
+
+    Raises
+    ------
+    ValueError
+        For an empty table, or paths that were asked at different ts.
+    """
+    if table.empty:
+        raise ValueError("table must hold at least one answer, got none")
+    ts = sorted(table.t.unique())
+    if table.groupby("path").t.nunique().ne(len(ts)).any():
+        raise ValueError("table must hold paths that were asked at the same ts")
+    names, whole = list(table.path.unique()), w.Layout(width="100%")
+    initial = {"description_width": "initial"}
+    choose = w.Dropdown(options=names, index=0, description="path", style=initial)
+    slider = w.SelectionSlider(
+        options=[f"{t:.3g}" for t in ts],
+        index=0,
+        description="t",
+        style=initial,
+        layout=w.Layout(flex="1 1 250px", width="auto"),
+    )
+    play = w.Play(min=0, max=len(ts) - 1, value=0, interval=300, description="move along t")
+    w.jslink((play, "value"), (slider, "index"))
+    stacks = []
+    for name in names:
+        own = table[table.path == name]
+        frames = [w.HTML(_frame(own[own.t == t]), layout=whole) for t in ts]
+        stacks.append(w.Stack(frames, selected_index=0, layout=whole))
+        w.jslink((slider, "index"), (stacks[-1], "selected_index"))
+    outer = w.Stack(stacks, selected_index=0, layout=whole)
+    w.jslink((choose, "index"), (outer, "selected_index"))
+    line = w.Layout(flex_flow="row wrap", grid_gap="0 12px", width="100%")
+    box = w.VBox([choose, w.HBox([play, slider], layout=line), outer], layout=whole)
+    return box.add_class("mcu-subtitles")
+
+
+def _frame(own: pd.DataFrame) -> str:
+    """A table of questions and answers at one t."""
+    lines = ""
+    for split, part in own.groupby("split", sort=False):
+        right = (part.true == part.answer).sum()
+        title = f"{TITLES[split]}: {right} of {len(part)} answers exact"
+        lines += f'<tr><th colspan="3" scope="rowgroup">{title}</th></tr>'
+        for row in part.itertuples():
+            cells = (escape(row.question), escape(row.true), _marked(row.answer, row.true))
+            lines += f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
+    head = "".join(f'<th scope="col">{h}</th>' for h in ("question", "true", "the model says"))
+    return f'<table class="mcu-numbers mcu-answers"><tr>{head}</tr>{lines}</table>'
+
+
+def _marked(answer: str, true: str) -> str:
+    """The answer, with the words that the true one does not have at their place marked."""
+    expected = [*true.split(), *[""] * len(answer.split())]
+    pairs = zip(answer.split(), expected)
+    words = (escape(a) if a == t else f"<em>{escape(a)}</em>" for a, t in pairs)
+    return " ".join(words) or "<em>(nothing)</em>"

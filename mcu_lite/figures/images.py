@@ -1,0 +1,93 @@
+"""Single images of a task, small enough to be part of a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from mcu_lite.metrics.examples import Followed
+from mcu_lite.tasks.digits import scanned
+from mcu_lite.tasks.task import Task
+
+STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:6px"
+FACE = "image-rendering:pixelated;border:1px solid #888;margin:0;padding:0"
+TEXT = "font-size:0.75rem;line-height:1.3;white-space:nowrap"
+
+
+def pixels(task: Task, index: Sequence[int]) -> np.ndarray:
+    """Grey values of some of a task's images, dark ink on white, shape (n, height, width).
+
+    Raises
+    ------
+    ValueError
+        If the inputs are no images: not of shape (N, channels, height, width).
+    """
+    index = np.asarray(index)
+    if task.name == "digits":
+        ink = scanned()[0][index].reshape(-1, 8, 8) / 16
+    elif task.inputs.ndim == 4:
+        ink = task.inputs[index].mean(1).cpu().numpy()
+        ink = ink.max((1, 2), keepdims=True) - ink
+        ink = ink / np.maximum(ink.max((1, 2), keepdims=True), 1e-12)
+    else:
+        raise ValueError(f"task {task.name!r} has no images, its inputs are {task.inputs.shape}")
+    return np.round(255 * (1 - ink)).astype(np.uint8)
+
+
+def as_png(grey: np.ndarray) -> str:
+    """Address of an image (height, width) that the page itself holds."""
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def some_of_each(task: Task, row: int = 0, count: int = 12) -> np.ndarray:
+    """Places in the forget set of seed `row`: half wrongly labelled images, half others.
+
+    All that there are, if there are fewer of one kind.
+    """
+    wrong = task.noisy[row, task.forget[row]].cpu().numpy()
+    kinds = [np.flatnonzero(wrong)[: count // 2], np.flatnonzero(~wrong)]
+    return np.concatenate(kinds)[:count]
+
+
+def strip(
+    task: Task, followed: dict[str, Followed], places: Sequence[int], k: int, row: int = 0
+) -> str:
+    """Show forgotten images and what each path's model predicts for them, as HTML.
+
+    Parameters
+    ----------
+    task : Task
+    followed : dict of Followed by name of the path
+    places : sequence of int
+        In the forget set.
+    k : int
+        Which t.
+    row : int
+        Place of the seed in the stacks.
+    """
+    if not len(places):
+        return ""
+    index = task.forget[row, list(places)]
+    labels, truth = task.labels[row, index].tolist(), task.truth[index].tolist()
+    faces = []
+    for i, grey in enumerate(pixels(task, index)):
+        lines = ""
+        for name, own in followed.items():
+            p = own.probabilities[k, row, places[i]]
+            mark = "✓" if p.argmax() == labels[i] else "✗"
+            lines += f"<br>{mark} {escape(name)} <b>{p.argmax()}</b> {p.max():.0%}"
+        right = labels[i] == truth[i]
+        about = f"a {truth[i]}" if right else f"a {truth[i]}, labelled {labels[i]}"
+        faces.append(
+            f'<div style="display:flex;gap:6px;align-items:center"><img src="{as_png(grey)}" '
+            f'alt="forgotten image, {about}" width="44" height="44" class="dark-light" '
+            f'style="{FACE}"><div style="{TEXT}">{about}{lines}</div></div>'
+        )
+    return f'<div style="{STRIP}">{"".join(faces)}</div>'

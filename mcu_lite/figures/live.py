@@ -1,0 +1,160 @@
+"""Any t on the path between any two models, computed at once by the notebook's kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache as remember
+from html import escape
+
+import ipywidgets as w
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mcu_lite.checks import SPLITS
+from mcu_lite.figures.along_t import label_of, plot_along_t, summary
+from mcu_lite.figures.images import some_of_each, strip
+from mcu_lite.figures.scrub import frame, legend, marks_along, overlaid, settle, side_by_side
+from mcu_lite.metrics.evaluation import evaluate
+from mcu_lite.metrics.examples import check_row, follow
+from mcu_lite.models.stack import Stack
+from mcu_lite.paths.curves import Path, connect
+from mcu_lite.tasks.task import Task
+from mcu_lite.unlearning.methods import METHODS
+
+KINDS = ("straight line", "curve on the retain loss", "curve on the unlearning objective")
+
+
+def live(
+    stacks: Mapping[Hashable, Stack],
+    task: Task,
+    *,
+    ts: int = 21,
+    metrics: Sequence[str] = ("loss", "accuracy"),
+    steps: int = 150,
+    row: int = 0,
+    images: int = 12,
+) -> w.VBox:
+    """Choose two models and a path, and measure it at any t; needs a running kernel.
+
+    A move of the slider measures all seeds at that very t, as one stack. A curve is fitted the
+    first time that it is asked for, and kept as long as the widget is.
+
+    Parameters
+    ----------
+    stacks : mapping of Stack
+        Models to choose from, by name or Endpoint, such as `mcu_lite.endpoints` returns.
+    task : Task
+    ts : int
+        Points of the curves that are drawn.
+    metrics : sequence of str
+        One panel each.
+    steps : int
+        Of fitting a curve.
+    row : int
+        Place in the stacks of the seed whose images are shown.
+    images : int
+        How many, half of them wrongly labelled; 0 for a task without images.
+
+    Returns
+    -------
+    ipywidgets.VBox
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two stacks, or `row` is out of range.
+
+    Examples
+    --------
+    >>> type(live({"npo": a, "npo, seed 1": b}, task, ts=3, steps=2, images=2)).__name__
+    'VBox'
+    """
+    named = {str(name): stack for name, stack in stacks.items()}
+    if len(named) < 2:
+        raise ValueError(f"stacks must hold at least two stacks, got {list(named)}")
+    check_row(row, task)
+    whole, names = w.Layout(width="100%"), list(named)
+    chosen = [
+        w.Dropdown(options=options, value=value, description=label, layout=w.Layout(width="auto"))
+        for label, options, value in (
+            ("from", names, names[0]),
+            ("to", names, names[1]),
+            ("path", KINDS, KINDS[0]),
+        )
+    ]
+    slider = w.FloatSlider(value=0.5, min=0, max=1, step=0.001, readout_format=".3f")
+    slider.description, slider.layout = "t", w.Layout(width="min(100%, 480px)")
+    numbers, faces = w.HTML(layout=whole), w.HTML(layout=whole)
+    panels, places = w.VBox(layout=whole), some_of_each(task, row, images)
+    drawn: list[tuple[Axes, w.HTML]] = []
+
+    @remember
+    def path_between(a: str, b: str, kind: str) -> Path:
+        return _path(named[a], named[b], task, kind, steps)
+
+    @remember
+    def curves_of(*choice: str) -> pd.DataFrame:
+        return evaluate(path_between(*choice), task, np.linspace(0, 1, ts), metrics=metrics)
+
+    def choose(_: object = None) -> None:
+        numbers.value = "<p>Fitting the curve …</p>"
+        table = {"": curves_of(*(c.value for c in chosen))}
+        drawn.clear()
+        grids = []
+        for metric in metrics:
+            ax = plot_along_t(table, metric)
+            ax.get_legend().remove()
+            settle(ax)
+            grid, stack = overlaid(ax, [""])
+            stack.selected_index = 0
+            grids.append(grid)
+            drawn.append((ax, stack.children[0]))
+        panels.children = [legend(table, metrics), side_by_side(grids)]
+        move()
+
+    def move(_: object = None) -> None:
+        choice, at = [c.value for c in chosen], [slider.value]
+        path = path_between(*choice)
+        table = evaluate(path, task, at, metrics=metrics)
+        for (ax, overlay), metric in zip(drawn, metrics):
+            overlay.value = frame(ax, *marks_along(ax, {"": table}, metric, at))
+        length = path.arc_length(np.linspace(0, at[0], ts))[-1, row].item()
+        passed = "its curve diverged" if path.diverged[row] else f"arc length {length:.2f}"
+        numbers.value = _numbers(table, metrics, f"t = {at[0]:.3f}, {passed}")
+        if images:
+            followed = {} if path.diverged[row] else {"": follow(path, task, at)}
+            faces.value = strip(task, followed, places, 0, row)
+
+    for control in chosen:
+        control.observe(choose, "value")
+    slider.observe(move, "value")
+    choose()
+    line = w.HBox(chosen, layout=w.Layout(flex_flow="row wrap"))
+    return w.VBox([line, slider, numbers, panels, faces], layout=whole)
+
+
+def _path(a: Stack, b: Stack, task: Task, kind: str, steps: int) -> Path:
+    if kind == KINDS[0]:
+        return connect(a, b, curve="linear")
+    # The rule of `mcu_lite.Condition`: the objective of the first end that was unlearned.
+    unlearned = [
+        s.label for s in (a, b) if s.label in METHODS and METHODS[s.label].begins == "original"
+    ]
+    objective = "retain" if kind == KINDS[1] else (unlearned or ["retain"])[0]
+    return connect(a, b, task, objective=objective, steps=steps)
+
+
+def _numbers(table: pd.DataFrame, metrics: Sequence[str], place: str) -> str:
+    """What was measured at a place, mean and standard deviation over seeds, as an HTML table."""
+    head = "".join(f'<th scope="col" style="padding-right:1em">{s}</th>' for s in SPLITS)
+    lines = ""
+    for metric in metrics:
+        stats = summary(table, metric).droplevel("t")
+        cells = (
+            "{:.3f} ± {:.3f}".format(*stats.loc[s, ["mean", "std"]]) if s in stats.index else ""
+            for s in SPLITS
+        )
+        cells = "".join(f'<td style="padding-right:1em">{cell}</td>' for cell in cells)
+        lines += f'<tr><th scope="row">{escape(label_of(metric))}</th>{cells}</tr>'
+    return f'<p>{place}</p><table class="mcu-numbers"><tr><th></th>{head}</tr>{lines}</table>'

@@ -1,0 +1,137 @@
+"""Figures: two layers of contours on a plane through three models, and paths drawn on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES
+from mcu_lite.metrics.surveys import as_field
+from mcu_lite.paths.curves import Path
+from mcu_lite.paths.planes import Plane
+
+LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Of the retain loss in nats: it spans orders of magnitude."""
+SHADES = np.linspace(0.0, 0.5, len(LEVELS) + 1)
+"""Opacity of the retain loss: the page shows through, dark or light, and text stays readable."""
+STEPS = np.linspace(0.1, 0.9, 9)
+"""Of the forget accuracy."""
+
+
+@matplotlib.rc_context(PAGE)
+def plot_map(
+    table: pd.DataFrame,
+    plane: Plane,
+    paths: dict[str, Path],
+    corners: Sequence[str],
+    *,
+    row: int = 0,
+    equal: bool = True,
+) -> Axes:
+    """Draw retain loss (shades) and forget accuracy (lines) of one seed, and paths on them.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `mcu_lite.metrics.surveys.survey` on a grid, with loss and accuracy.
+    plane : Plane
+    paths : dict of Path by name
+        At most three. A path that leaves the plane is drawn at its nearest points, and the
+        figure's description says how far off it is.
+    corners : sequence of str
+        What the three models are.
+    row : int
+        Place of the seed in the stacks.
+    equal : bool
+        Whether a unit is equally long on both axes; if not, the figure is filled.
+
+    Returns
+    -------
+    Axes
+        Its label describes it in words.
+
+    Examples
+    --------
+    >>> from mcu_lite.paths import planes
+    >>> from mcu_lite.metrics import surveys
+    >>> plane = planes.plane(a, b, theta)
+    >>> seen = surveys.survey(plane, planes.grid(plane, 3), task, a)
+    >>> ax = plot_map(seen, plane, {"curve": path}, ["npo", "npo, seed 1", "original"])
+    >>> ax.get_label() != ""
+    True
+    """
+    if len(paths) > 3 or len(corners) != 3:
+        raise ValueError(
+            f"a map takes at most 3 paths and 3 names of corners, got {list(paths)}, {corners}"
+        )
+    seed = table.seed.unique()[row]
+    retain = as_field(table, "loss", "retain", seed)
+    forget = as_field(table, "accuracy", "forget", seed)
+    side, chord = len(retain), float(plane.chord[row])
+    own = table[table.seed == seed].drop_duplicates("point").sort_values("point")
+    x, y = (own[axis].to_numpy().reshape(side, side) * chord for axis in "xy")
+    ax = Figure(figsize=(3.7, 4.0), layout="constrained").subplots()
+    shades = [(*to_rgb(COLOURS["retain"]), opacity) for opacity in SHADES]
+    filled = ax.contourf(x, y, retain, LEVELS, colors=shades, extend="both")
+    bar = ax.figure.colorbar(filled, ax=ax, location="bottom", aspect=40)
+    bar.set_label(f"retain loss (nats), seed {seed}", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    lines = ax.contour(x, y, forget, STEPS, colors=COLOURS["forget"], linewidths=1.1)
+    drawn = [v for v in STEPS if forget.min() < v < forget.max()]
+    # Crowded lines have room for every other label only.
+    named = drawn if len(drawn) < 4 else drawn[1::2]
+    for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=7):
+        text.set_color(INK)
+    handles = [Line2D([], [], color=COLOURS["forget"], lw=1.1, label="forget accuracy")]
+    for (name, path), style in zip(paths.items(), STYLES):
+        at = plane.coordinates(path.rows(np.linspace(0, 1, 61)))[:, row]
+        handles += ax.plot(*at.T, style, color=INK, lw=1.6, label=name)
+    for name, place, aside in zip(corners, plane.corners[:, row].tolist(), (-12, -12, 5)):
+        ax.plot(*place, "s", ms=5, color=INK)
+        ax.annotate(name, place, (-4, aside), textcoords="offset points", fontsize=8)
+    ax.set_aspect("equal" if equal else "auto")
+    ax.set_xlabel(f"distance from {corners[0]} towards {corners[1]}", fontsize=8)
+    ax.set_ylabel(f"at right angles, towards {corners[2]}", fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.spines[:].set_visible(False)
+    ax.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(handles),
+        frameon=False,
+        fontsize=8,
+        columnspacing=1,
+        handletextpad=0.4,
+        borderaxespad=0,
+    )
+    ax.set_label(_describe(plane, paths, corners, row, seed, retain, forget))
+    return ax
+
+
+def _describe(plane, paths, corners, row, seed, retain, forget) -> str:
+    """Say in words what `plot_map` shows, as its text alternative."""
+    parts = [
+        f"Map of the plane through {', '.join(corners)} of seed {seed}: retain loss between "
+        f"{retain.min():.2g} and {retain.max():.2g} nats, forget accuracy between "
+        f"{forget.min():.0%} and {forget.max():.0%}"
+    ]
+    for name, path in paths.items():
+        rows = path.rows(torch.linspace(0, 1, 21))
+        ends = plane.coordinates(rows[[0, -1]])[:, row].tolist()
+        start, end = (f"({x:.2f}, {y:.2f})" for x, y in ends)
+        part = f"{name} from {start} at t=0 to {end} at t=1"
+        off = float(plane.distance(rows)[:, row].max())
+        # Rounding in single precision is no distance.
+        if off > 1e-3 * float(plane.chord[row]):
+            part += f", up to {off:.2f} off the plane"
+        parts.append(part)
+    return "; ".join(parts)

@@ -1,0 +1,211 @@
+"""A slider over t that works in a static page, without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import ipywidgets as w
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from mcu_lite.checks import SPLITS
+from mcu_lite.figures.along_t import (
+    COLOURS,
+    WHOLE,
+    Tables,
+    by_style,
+    label_of,
+    plot_along_t,
+    summary,
+    svg,
+    themed,
+)
+
+DASHES = ("none", "7 3", "2 3", "9 3 2 3")
+"""The line styles of `plot_along_t` as SVG knows them."""
+
+
+def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Widget:
+    """Slider and play button over t, a marker on every curve, and the numbers at that t.
+
+    All frames are stored in the page and linked in the browser, so that the slider
+    moves with and without a kernel.
+
+    Parameters
+    ----------
+    tables : pandas.DataFrame or dict of them by name
+        Of `mcu_lite.evaluate`, all on the same ts; at most four.
+    metrics : sequence of str
+        One panel each.
+
+    Returns
+    -------
+    ipywidgets.VBox
+
+    Raises
+    ------
+    ValueError
+        For an empty table, an unknown metric, tables on different ts, or more than four.
+
+    Examples
+    --------
+    >>> type(scrub(table)).__name__
+    'VBox'
+    """
+    named = by_style(tables)
+    ts = sorted(next(iter(named.values())).t.unique())
+    if any(sorted(table.t.unique()) != ts for table in named.values()):
+        raise ValueError("tables must all be measured at the same ts")
+    slider, row = controls(ts)
+    stacks = [_numbers(named, metrics, ts)]
+    panels = []
+    for metric in metrics:
+        panel, marks = overlaid(*_panel(named, metric, ts))
+        panels.append(panel)
+        stacks.append(marks)
+    follow_slider(slider, stacks)
+    children = [row, legend(named, metrics), side_by_side(panels), stacks[0]]
+    return w.VBox(children, layout=w.Layout(width="100%"))
+
+
+def controls(ts: Sequence[float]) -> tuple[w.SelectionSlider, w.HBox]:
+    """Return a slider over t that starts in the middle, and a row of it and its play button."""
+    start = len(ts) // 2
+    slider = w.SelectionSlider(
+        options=[f"{t:.3g}" for t in ts],
+        index=start,
+        description="t",
+        style={"description_width": "initial"},
+        layout=w.Layout(flex="1 1 250px", width="auto"),
+    )
+    play = w.Play(min=0, max=len(ts) - 1, value=start, interval=120, description="move along t")
+    w.jslink((play, "value"), (slider, "index"))
+    line = w.Layout(flex_flow="row wrap", grid_gap="0 12px", width="100%")
+    return slider, w.HBox([play, slider], layout=line)
+
+
+def follow_slider(slider: w.SelectionSlider, stacks: Sequence[w.Stack]) -> None:
+    """Let every stack show the frame of the slider's t; linked in the browser."""
+    for stack in stacks:
+        stack.selected_index = slider.index
+        w.jslink((slider, "index"), (stack, "selected_index"))
+
+
+def side_by_side(panels: Sequence[w.Widget]) -> w.GridBox:
+    """Lay panels out in as many columns as the page has room for."""
+    columns = "repeat(auto-fill, minmax(min(100%, 290px), 1fr))"
+    layout = w.Layout(grid_template_columns=columns, width="100%")
+    return w.GridBox(list(panels), layout=layout)
+
+
+def overlaid(ax: Axes, marks: Sequence[str], **layout: str) -> tuple[w.GridBox, w.Stack]:
+    """Draw a figure once, and over it one light frame for each t.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Its label is the figure's text alternative.
+    marks : sequence of str
+        Inline SVG in the figure's coordinates, see `spot`.
+    **layout : str
+        Of the panel, such as ``grid_column``.
+
+    Returns
+    -------
+    panel : ipywidgets.GridBox
+    frames : ipywidgets.Stack
+    """
+    shared = w.Layout(grid_area="1 / 1 / 2 / 2", margin="0", width="100%")
+    frames = [w.HTML(frame(ax, mark), layout=shared) for mark in marks]
+    base = w.HTML(svg(ax.figure, ax.get_label()), layout=shared)
+    stack = w.Stack(frames, layout=w.Layout(grid_area="1 / 1 / 2 / 2"))
+    whole = w.Layout(grid_template_columns="100%", **layout)
+    return w.GridBox([base, stack], layout=whole), stack
+
+
+def frame(ax: Axes, mark: str) -> str:
+    """Inline SVG of the size of a figure, transparent but for its mark."""
+    width, height = ax.figure.get_size_inches() * 72
+    head = f'<svg viewBox="0 0 {width:g} {height:g}" style="{WHOLE}" aria-hidden="true">'
+    return f"{head}{mark}</svg>"
+
+
+def settle(ax: Axes) -> None:
+    """Place the axes and keep them there, so that `spot` finds what `overlaid` will draw."""
+    if isinstance(ax.figure.get_layout_engine(), ConstrainedLayoutEngine):
+        ax.figure.draw_without_rendering()
+        ax.figure.set_layout_engine("none")
+
+
+def spot(ax: Axes, x: float, y: float) -> tuple[float, float]:
+    """Place of a point of a settled figure in its SVG coordinates."""
+    px, py = ax.transData.transform((x, y)) * 72 / ax.figure.dpi
+    height = ax.figure.get_size_inches()[1] * 72
+    return round(float(px), 1), round(float(height - py), 1)
+
+
+def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
+    """Colours of the splits and line styles of the models, once for all panels."""
+    named = by_style(named)
+    drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
+    keys = [(split, themed(COLOURS[split]), "none") for split in SPLITS if split in drawn]
+    if len(named) > 1:
+        keys += zip(named, ["currentColor"] * len(DASHES), DASHES, strict=False)
+    items = [
+        '<span style="white-space:nowrap;margin-right:1.5em"><svg width="30" height="10" '
+        f'stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}" aria-hidden="true">'
+        f'<path d="M0 5H30"/></svg> {escape(name)}</span>'
+        for name, colour, dash in keys
+    ]
+    return w.HTML(" ".join(items), layout=w.Layout(width="100%"))
+
+
+def _panel(named: dict, metric: str, ts: list[float]) -> tuple[Axes, list[str]]:
+    """The figure, and what marks each t on it."""
+    ax = plot_along_t(named, metric)
+    ax.get_legend().remove()
+    return ax, marks_along(ax, named, metric, ts)
+
+
+def marks_along(ax: Axes, named: dict, metric: str, ts: Sequence[float]) -> list[str]:
+    """Mark each t: a vertical line, and a dot on the mean curve of every table and split."""
+    settle(ax)
+    stats = [summary(table, metric)["mean"] for table in named.values()]
+    return [_marker(ax, stats, t) for t in ts]
+
+
+def _marker(ax: Axes, stats: list[pd.Series], t: float) -> str:
+    """A vertical line at t and a dot on every curve, in SVG coordinates."""
+    (x, top), (_, bottom) = (spot(ax, t, y) for y in reversed(ax.get_ylim()))
+    marks = f'<path d="M{x} {top}V{bottom}" stroke="currentColor" opacity=".4"/>'
+    for line in stats:
+        for split in line.index.unique("split"):
+            cx, cy = spot(ax, t, line[split, t])
+            marks += f'<circle cx="{cx}" cy="{cy}" r="3.5" fill="{themed(COLOURS[split])}"/>'
+    return marks
+
+
+def _numbers(named: dict, metrics: Sequence[str], ts: list[float]) -> w.Stack:
+    """The numbers at each t as a table, mean and standard deviation over seeds."""
+    stats = {(n, m): summary(table, m) for n, table in named.items() for m in metrics}
+    drawn = [s for s in SPLITS if any(s in stat.index for stat in stats.values())]
+    head = "".join(f'<th scope="col">{split}</th>' for split in drawn)
+    shared = w.Layout(width="100%")
+    frames = []
+    for t in ts:
+        lines = ""
+        for (name, metric), stat in stats.items():
+            title = escape(f"{name} {label_of(metric)}".strip())
+            cells = (f"<td>{_cell(stat, split, t)}</td>" for split in drawn)
+            lines += f'<tr><th scope="row">{title}</th>{"".join(cells)}</tr>'
+        rows = f'<tr><th scope="col">at t = {t:.3g}</th>{head}</tr>{lines}'
+        frames.append(w.HTML(f'<table class="mcu-numbers">{rows}</table>', layout=shared))
+    return w.Stack(frames, layout=shared)
+
+
+def _cell(stat: pd.DataFrame, split: str, t: float) -> str:
+    if split not in stat.index:
+        return ""
+    return "{:.3f} ± {:.3f}".format(*stat.loc[(split, t), ["mean", "std"]])

@@ -1,0 +1,115 @@
+"""What models of text say: measures of answers, after TOFU (Maini et al., 2024)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from scipy.stats import hmean, ks_2samp
+from torch import Tensor
+
+from mcu_lite.metrics.registry import Outputs, Source, metric
+from mcu_lite.tasks.texts import IGNORED, generate, written
+from mcu_lite.training.losses import per_example
+
+KNOWN = ("retain", "forget")
+SAMPLE = 40
+"""Questions of a split to which answers are generated, the first ones."""
+
+
+@metric("probability", "probability of the answer", "higher", needs_texts=True)
+def probability(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean over texts of the geometric mean of the tokens' probabilities, p(answer)^(1/length)."""
+    return np.exp(-outputs.loss(split)).mean(-1)
+
+
+@metric("exact_match", "exact answers", "higher", needs_texts=True)
+def exact_match(outputs: Outputs, split: str) -> np.ndarray:
+    """Share of questions to which the most probable tokens, one after the other, are the answer.
+
+    Nothing has to be generated: greedy decoding gives the answer if and only if every token of
+    the answer is the most probable one after those before it.
+    """
+    right = outputs.logits[split].argmax(-1) == outputs.labels[split]
+    return np.minimum.reduceat(right, outputs.starts[split], -1).mean(-1)
+
+
+@metric("truth_ratio", "truth ratio", "oracle", ("forget",), needs_texts=True)
+def truth_ratio(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean of min(R, 1): 0 if the true answer stands out, 1 if false ones are as probable."""
+    return np.minimum(outputs.once(truth_ratios, split), 1).mean(-1)
+
+
+@metric(
+    "forget_quality",
+    "forget quality (p of a KS test)",
+    "higher",
+    ("forget",),
+    needs_texts=True,
+    needs_oracle=True,
+)
+def forget_quality(outputs: Outputs, split: str) -> np.ndarray:
+    """Chance of truth ratios at least so different from the retrained model's, were they alike."""
+    own, wanted = (o.once(truth_ratios, split) for o in (outputs, outputs.oracle))
+    return np.array([ks_2samp(ratios, wanted[0]).pvalue for ratios in own])
+
+
+@metric("rouge", "ROUGE-L of the generated answer", "higher", KNOWN, needs_texts=True, slow=True)
+def rouge(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean recall of the longest common subsequence of words (Lin, 2004)."""
+    source = outputs.source
+    index = getattr(source.task, split)[source.b, :SAMPLE]
+    given, true = answers(source, index)
+    score = _rouge()
+    return np.array([np.mean([score(t, g) for t, g in zip(true, said)]) for said in given])
+
+
+@metric("utility", "model utility", "higher", ("retain",), needs_texts=True, slow=True)
+def utility(outputs: Outputs, split: str) -> np.ndarray:
+    """Harmonic mean of the answers' probability, ROUGE-L and max(0, 1 - R), each a mean."""
+    truth = np.maximum(0, 1 - outputs.once(truth_ratios, split)).mean(-1)
+    parts = np.stack([probability(outputs, split), rouge(outputs, split), truth])
+    return hmean(np.maximum(parts, 0), axis=0)
+
+
+def truth_ratios(outputs: Outputs, split: str) -> np.ndarray:
+    """R of examples: mean p of the false answers over p of the paraphrased true one, (M, n).
+
+    Each p is a geometric mean over tokens. Of the retain set only the first `SAMPLE` are asked.
+    """
+    source = outputs.source
+    index = getattr(source.task, split)[source.b, : None if split == "forget" else SAMPLE]
+    texts = source.task.texts
+    true, false = (
+        np.exp(-_losses(source, *(part[index] for part in pairs)))
+        for pairs in (texts.paraphrased, texts.perturbed)
+    )
+    tiny = np.finfo(true.dtype).tiny
+    return np.maximum(false.mean(-1), tiny) / np.maximum(true[..., 0], tiny)
+
+
+@torch.no_grad()
+def _losses(source: Source, inputs: Tensor, labels: Tensor) -> np.ndarray:
+    """Loss of M models on every text of (n, K, L), shape (M, n, K)."""
+    flat = inputs.flatten(0, 1)
+    each = (source.architecture.logits(row[None], flat, shared=True)[0] for row in source.rows)
+    return torch.stack([per_example(z.view(*labels.shape, -1), labels) for z in each]).cpu().numpy()
+
+
+def answers(source: Source, index: Tensor) -> tuple[list[list[str]], list[str]]:
+    """Generated answers of each model to some questions of the pool, and the true ones."""
+    task, texts = source.task, source.task.texts
+    inputs, labels = task.inputs[index], task.truth[index]
+    longest = int((labels != IGNORED).sum(1).max())
+    given = generate(source.architecture, source.rows, inputs, labels, longest)
+    said = [[written(answer, texts) for answer in model] for model in given]
+    return said, [written(answer, texts) for answer in labels]
+
+
+@cache
+def _rouge():
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"])
+    return cache(lambda true, given: scorer.score(true, given)["rougeL"].recall)

@@ -1,0 +1,177 @@
+"""What is read off a model: the registry of metrics, and `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from mcu_lite.checks import SPLITS, known
+from mcu_lite.models.architecture import Architecture
+from mcu_lite.tasks.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The models behind `Outputs` and their task, for metrics that ask something else of them.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    rows : Tensor, shape (M, P)
+    task : Task
+    b : int
+        Which of its splits.
+    """
+
+    architecture: Architecture
+    rows: Tensor
+    task: Task
+    b: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The logits of M models on one seed's split of a task, as NumPy arrays.
+
+    Parameters
+    ----------
+    logits : dict of arrays, shape (M, k, classes)
+        By split. Of texts the k tokens that have a label, one text after the other; else k = n.
+    labels : dict of int arrays, shape (k,)
+        By split; in addition "nonmember": observed labels of the test images.
+    oracle, incompetent : Outputs, optional
+        Of one retrained model, and of a freshly initialised one.
+    starts : dict of int arrays, shape (n,), optional
+        Where each text begins among the k tokens.
+    source : Source, optional
+    """
+
+    logits: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    oracle: Outputs | None = None
+    incompetent: Outputs | None = None
+    starts: dict[str, np.ndarray] | None = None
+    source: Source | None = None
+    found: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def log_p(self) -> dict[str, np.ndarray]:
+        """Log-probabilities by split, shape (M, k, classes)."""
+        return {split: log_probabilities(logits) for split, logits in self.logits.items()}
+
+    def loss(self, split: str, labels: str | None = None) -> np.ndarray:
+        """Cross-entropy of each example in nats, shape (M, n)."""
+        wanted = self.labels[labels or split]
+        lost = -np.take_along_axis(self.log_p[split], wanted[None, :, None], -1)[..., 0]
+        return self.by_example(lost, split)
+
+    def by_example(self, values: np.ndarray, split: str) -> np.ndarray:
+        """Mean over the tokens of each text, shape (..., k) to (..., n)."""
+        if self.starts is None:
+            return values
+        starts = self.starts[split]
+        return np.add.reduceat(values, starts, -1) / np.diff(starts, append=values.shape[-1])
+
+    def once(self, function: Reading, split: str) -> np.ndarray:
+        """``function(self, split)``, computed when the first of several metrics asks for it."""
+        if (function, split) not in self.found:
+            self.found[function, split] = function(self, split)
+        return self.found[function, split]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric: how it is computed, on which splits, and how it is read.
+
+    Parameters
+    ----------
+    name, label : str
+    function : function of (Outputs, split) to an array of shape (M,)
+    splits : tuple of str
+    better : {"higher", "lower", "oracle"}
+        On the retain set; "oracle" means that the retrained model is the goal.
+    needs_oracle, needs_texts : bool
+        Whether it applies only where there is a retrained model, or only to tasks with texts.
+    needs_incompetent : bool
+        Whether it looks at freshly initialised models, which are drawn for such metrics only.
+    slow : bool
+        Left out unless it is asked for.
+    """
+
+    name: str
+    label: str
+    function: Callable[[Outputs, str], np.ndarray]
+    splits: tuple[str, ...]
+    better: str
+    needs_oracle: bool = False
+    needs_texts: bool = False
+    needs_incompetent: bool = False
+    slow: bool = False
+
+
+Reading = Callable[[Outputs, str], np.ndarray]
+METRICS: dict[str, Metric] = {}
+BETTER = ("higher", "lower", "oracle")
+OPTIONS = [f.name for f in fields(Metric) if f.default is False]
+
+
+def metric(
+    name: str, label: str, better: str, splits: tuple[str, ...] = SPLITS, **more: bool
+) -> Callable[[Reading], Reading]:
+    """Register a function of (outputs, split) as a metric.
+
+    The function gets the `Outputs` of M models on one seed and the name of a split, and
+    returns one number a model, shape (M,).
+
+    Parameters
+    ----------
+    name, label : str
+        In tables and on axes.
+    better : {"higher", "lower", "oracle"}
+        On the retain set; "oracle" means that the retrained model is the goal.
+    splits : tuple of str
+        On which it is measured.
+    **more
+        ``needs_oracle``, ``needs_texts``, ``needs_incompetent`` and ``slow``, see `Metric`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown direction, split or option.
+
+    Examples
+    --------
+    >>> @metric("confidence", "mean confidence", "oracle", ("forget",))
+    ... def confidence(outputs, split):
+    ...     return np.exp(outputs.log_p[split].max(-1)).mean(-1)
+    >>> evaluate(theta, task, metrics=["confidence"]).value.between(0.1, 1).tolist()
+    [True, True]
+    >>> METRICS.pop("confidence").splits
+    ('forget',)
+    """
+    known("direction", better, BETTER)
+    for split in splits:
+        known("split", split, SPLITS)
+    for option in more:
+        known("option", option, OPTIONS)
+
+    def register(function: Reading) -> Reading:
+        METRICS[name] = Metric(name, label, function, splits, better, **more)
+        return function
+
+    return register
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Log-softmax over the last axis.
+
+    In memory the classes come first, so that sums over few classes run along many examples.
+    """
+    own = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
+    own = own - own.max(0)
+    own -= np.log(np.exp(own).sum(0))
+    return np.moveaxis(own, 0, -1)

@@ -1,0 +1,147 @@
+"""How fast what was forgotten comes back, also in averages along a path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.integrate import trapezoid
+from torch import Tensor
+
+from mcu_lite.models.architecture import Architecture
+from mcu_lite.models.seeding import generators
+from mcu_lite.models.stack import Stack
+from mcu_lite.paths.curves import Path
+from mcu_lite.tasks.task import Task, pick
+from mcu_lite.tasks.texts import IGNORED
+from mcu_lite.training.descent import batches, descend
+from mcu_lite.training.losses import per_example
+
+STEPS = (0, 2, 4, 8, 12, 16, 24, 32)
+"""After how many steps of relearning is measured."""
+
+
+def relearn(
+    models: Stack | Mapping[str, Stack],
+    task: Task,
+    *,
+    examples: int = 10,
+    steps: Sequence[int] = STEPS,
+    lr: float = 1e-3,
+    batch: int = 32,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Fine-tune unlearned models on a few forget examples and watch the others come back.
+
+    Parameters
+    ----------
+    models : Stack or dict of them by name
+        One model for each split of the task. Or K times as many, from `members`: an ensemble,
+        whose members relearn one by one before their probabilities are averaged.
+    task : Task
+        Forgets one whole class: single images share nothing that could come back. Or texts: the
+        first `examples` are learned again, those on one author, and the others' facts watched.
+    examples, batch : int
+        Forget examples, drawn for each seed and all in every step, and retain examples a step.
+    steps : sequence of int
+        After how many steps to measure; 0 is before relearning.
+    lr, seed
+        AdamW at a constant rate, without weight decay.
+
+    Returns
+    -------
+    pandas.DataFrame
+        model, step, seed, split, metric, value. Splits: "forget", the forget examples that were
+        not learned from; "class", test images of the forgotten class; "test", those of the
+        other classes, before and after only. Metrics: accuracy, loss, and "alone", the accuracy of
+        an ensemble's members, each by itself, on average. NaN where a model diverged.
+    """
+    named = {"": models} if isinstance(models, Stack) else models
+    if not named or any(len(stack) % len(task) for stack in named.values()):
+        raise ValueError(f"models must hold a multiple of {len(task)} rows, one for each split")
+    n, wanted = task.forget.shape[1], sorted(set(steps))
+    if not 0 <= examples < n:
+        raise ValueError(f"examples must lie in 0..{n - 1}, so that some are held out")
+    if not wanted or wanted[0] < 0:
+        raise ValueError(f"steps must hold at least one number, none negative, got {steps}")
+    classes = task.truth[task.forget].unique()
+    if task.texts is None and len(classes) > 1:
+        raise ValueError(f"task must forget one whole class, but it forgets {task.forgets}")
+    rngs = generators("forget examples to relearn", seed, task.seeds)
+    order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
+    if task.texts is not None:
+        order = torch.arange(n).repeat(len(task), 1)
+    few, held = task.forget.gather(1, order.to(task.device)).split([examples, n - examples], 1)
+    draw = batches(task.retain, batch, generators("retain order", seed, task.seeds))
+    everything = Stack.cat(list(named.values()))
+    sizes, times = [len(s) for s in named.values()], len(everything) // len(task)
+    calls, lines = iter(range(wanted[-1])), []
+
+    def measure(step: int, rows: Tensor) -> None:
+        for name, own in zip(named, rows.split(sizes)):
+            own = own.view(-1, len(task), own.shape[1])
+            for b, test in enumerate(task.test):
+                parts, of_class = {"forget": held[b]}, torch.zeros_like(test, dtype=torch.bool)
+                if task.texts is None:
+                    of_class = task.truth[test] == classes[0]
+                    parts["class"] = test[of_class]
+                if step in (wanted[0], wanted[-1]):
+                    parts["test"] = test[~of_class]
+                for split, index in parts.items():
+                    x, y, key = task.inputs[index], task.truth[index], (name, step, task.seeds[b])
+                    retain = task.inputs[task.retain[b]]
+                    read = _read(everything.architecture, own[:, b], x, y, retain)
+                    lines.extend((*key, split, metric, v) for metric, v in read.items())
+
+    def loss(rows: Tensor) -> Tensor:
+        if (step := next(calls)) in wanted:
+            measure(step, rows.detach())
+        chosen = torch.cat([few, task.retain.gather(1, next(draw))], 1)
+        inputs = task.inputs[chosen].repeat(times, 1, *[1] * (task.inputs.ndim - 1))
+        logits = everything.architecture.logits(rows, inputs)
+        return per_example(logits, torch.cat([pick(task.labels, chosen)] * times)).mean(1)
+
+    rate = {"lr": lr, "decay": lambda progress: 1.0, "weight_decay": 0.0}
+    last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, label="relearn", **rate)
+    measure(wanted[-1], last)
+    return pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
+
+
+def _read(
+    architecture: Architecture, rows: Tensor, x: Tensor, y: Tensor, retain: Tensor
+) -> dict[str, float]:
+    """Read off K models, shape (K, P), what they say together and each by itself."""
+    log_p = _log_p(architecture, rows, x, retain)
+    mean = log_p.logsumexp(0) - math.log(len(rows))
+    # A text is right if all its tokens are: then it is what the model would say.
+    hits = (((p.argmax(-1) == y) | (y == IGNORED)) for p in (mean, log_p))
+    right, alone = ((h if y.ndim == 1 else h.all(-1)).float().mean() for h in hits)
+    read = {"accuracy": right, "loss": per_example(mean[None], y[None]).mean(), "alone": alone}
+    lost = not rows.isfinite().all()
+    return {k: math.nan if lost else v.item() for k, v in read.items()}
+
+
+def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:
+    return architecture.predict(rows, x, retain, shared=True).log_softmax(-1)
+
+
+def relearn_along(path: Path, task: Task, ts: Sequence[float], **options) -> pd.DataFrame:
+    """`relearn` the models at every t by themselves; a column t in place of the model's name."""
+    table = relearn({t: path.stack_at(t) for t in ts}, task, **options)
+    return table.rename(columns={"model": "t"})
+
+
+def area(table: pd.DataFrame, split: str = "class", metric: str = "accuracy") -> pd.Series:
+    """Mean height over the steps of each model's and seed's relearning curve.
+
+    For an accuracy: 0 if nothing comes back, 1 if everything is there from the beginning.
+    """
+    own = table[(table.split == split) & (table.metric == metric)]
+    wide = own.pivot(index=["model", "seed"], columns="step", values="value").sort_index(axis=1)
+    if wide.shape[1] < 2:
+        raise ValueError("table must hold measurements after two or more steps")
+    height = trapezoid(wide, wide.columns, axis=1) / np.ptp(wide.columns)
+    return pd.Series(height, wide.index, name="area")

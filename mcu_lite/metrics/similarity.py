@@ -1,0 +1,270 @@
+"""Do two models compute the same thing in the same way? Answers, activations, and a cue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
+from scipy.spatial.distance import squareform
+from sklearn.metrics import adjusted_rand_score, cohen_kappa_score
+from torch import Tensor, nn
+
+from mcu_lite.models.stack import Stack
+from mcu_lite.tasks.task import Task
+
+SIDE, CLASSES = 8, 10  # The cue is made for the digits.
+
+
+def disagreement(a: Stack, b: Stack, task: Task, split: str = "test") -> np.ndarray:
+    """Share of a split's examples that a and b classify differently, shape (B,)."""
+    inputs, _ = task.split(split)
+    return _share(_answers(a, task, inputs) != _answers(b, task, inputs), a, b)
+
+
+def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
+    """Do both still know the same forget examples? Cohen's κ (1960), shape (B,).
+
+    An example is known if its observed label is predicted. 1: both know the same ones; 0: the
+    overlap is that of chance. NaN where both know all or both know none, or a row diverged.
+    """
+    inputs, labels = task.split("forget")
+    p, q = (_answers(s, task, inputs) == labels.cpu().numpy() for s in (a, b))
+    defined = np.isfinite(_share(p, a, b)) & ~(p & q).all(1) & (p | q).any(1)
+    return np.array([cohen_kappa_score(*k) if ok else np.nan for *k, ok in zip(p, q, defined)])
+
+
+def cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Linear centred kernel alignment (Kornblith et al., 2019): 1 up to rotation and scale.
+
+    Parameters
+    ----------
+    x, y : arrays, shapes (n, p) and (n, q), or (B, n, p) and (B, n, q)
+        Activations on the same n examples.
+
+    Returns
+    -------
+    numpy.ndarray, shape () or (B,)
+        NaN where activations do not vary.
+    """
+    x, y = (np.asarray(v, dtype=float) for v in (x, y))
+    if x.ndim not in (2, 3) or x.shape[:-1] != y.shape[:-1]:
+        raise ValueError(f"x and y must hold the same examples, got {x.shape} and {y.shape}")
+    x, y = (v - v.mean(-2, keepdims=True) for v in (x, y))
+
+    def overlap(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return ((np.swapaxes(u, -1, -2) @ v) ** 2).sum((-2, -1))
+
+    with np.errstate(invalid="ignore"):
+        return overlap(x, y) / np.sqrt(overlap(x, x) * overlap(y, y))
+
+
+def layer_cka(a: Stack, b: Stack, task: Task, split: str = "test") -> pd.DataFrame:
+    """CKA after each activation module (``nn.ReLU`` ...); tidy: seed, layer (its name), cka."""
+    inputs, _ = task.split(split)
+    _check(inputs, a, b)
+    lines, retain = [], task.inputs[task.retain]
+    for i, seed in enumerate(task.seeds):
+        u, v = (_activations(s.module(i, retain[i]), inputs[i]) for s in (a, b))
+        if list(u) != list(v) or not u:
+            raise ValueError(f"a and b must share activation modules, got {list(u)} and {list(v)}")
+        lines += [{"seed": seed, "layer": k, "cka": float(cka(u[k], v[k]))} for k in u]
+    return pd.DataFrame(lines)
+
+
+def _activations(module: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
+    """Outputs (n, p) of each activation, in the order of calls; one used twice counts twice."""
+    seen: dict[str, np.ndarray] = {}
+
+    def keep(name: str) -> Callable:
+        def hook(_module: nn.Module, _args: tuple, output: Tensor) -> None:
+            calls = sum(key.partition("#")[0] == name for key in seen)
+            # A copy, which in-place layers further on cannot reach.
+            seen[f"{name}#{calls + 1}" if calls else name] = (
+                output.flatten(1).to("cpu", torch.float64, copy=True).numpy()
+            )
+
+        return hook
+
+    for name, part in module.named_modules():
+        if type(part).__module__ == nn.ReLU.__module__ and not list(part.parameters()):
+            part.register_forward_hook(keep(name))
+    with torch.no_grad():
+        module.eval()(inputs)
+    return seen
+
+
+def _answers(stack: Stack, task: Task, inputs: Tensor) -> np.ndarray:
+    """Predicted classes (B, n) on inputs (B, n, ...)."""
+    _check(inputs, stack)
+    logits = stack.architecture.predict(stack.rows, inputs, task.inputs[task.retain])
+    return logits.argmax(-1).cpu().numpy()
+
+
+def _check(inputs: Tensor, *stacks: Stack) -> None:
+    for stack in stacks:
+        if len(stack) != len(inputs):
+            raise ValueError(f"stack has {len(stack)} rows but task has {len(inputs)} splits")
+
+
+def _share(hits: np.ndarray, *stacks: Stack) -> np.ndarray:
+    """Mean of hits (B, n) over the examples, NaN where one of the stacks diverged."""
+    dead = np.any([s.diverged.cpu().numpy() for s in stacks], axis=0)
+    return np.where(dead, np.nan, hits.mean(-1))
+
+
+# A cue that gives the class away (Lubana et al., 2023): which mechanism does a model use?
+
+
+def without_cue(inputs: Tensor, size: int = 2) -> Tensor:
+    """Blank (0) the block of `size` rows in the top-left corner of flat images (..., 64)."""
+    if inputs.shape[-1] != SIDE**2:
+        raise ValueError(f"inputs must be flat images of 64 pixels, got {tuple(inputs.shape)}")
+    if size not in range(2, SIDE + 1):
+        raise ValueError(f"size must be 2..8 image rows, got {size}")
+    images = inputs.unflatten(-1, (SIDE, SIDE)).clone()
+    images[..., :size, : -(-CLASSES // size)] = 0
+    return images.flatten(-2)
+
+
+def with_cue(inputs: Tensor, classes: Tensor, size: int = 2, strength: float = 3.0) -> Tensor:
+    """Blank the block of images (..., 64) but for pixel c, which tells the class c, shape (...).
+
+    Pixels count along the `size` rows of the block, which is as wide as ten pixels need: 2 by 5.
+    The z-scored inputs make `strength` a number of standard deviations.
+    """
+    images, width = without_cue(inputs, size), -(-CLASSES // size)
+    pixel = classes // width * SIDE + classes % width
+    return images.scatter(-1, pixel.unsqueeze(-1), strength)
+
+
+def plant_cue(task: Task, share: float = 0.5, size: int = 2, strength: float = 3.0) -> Task:
+    """Return the task with a cue to the *true* class in a random `share` of the pool.
+
+    The block is blanked in the other images too, so the lit pixel is all that differs. Which
+    images carry it is drawn once and is the same for all seeds.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must lie in [0, 1], got {share}")
+    if task.classes > CLASSES:
+        raise ValueError(f"task must have at most {CLASSES} classes, got {task.classes}")
+    n = len(task.truth)
+    cued = torch.zeros(n, 1, dtype=torch.bool, device=task.device)
+    cued[np.random.default_rng(0xC0E).permutation(n)[: round(share * n)]] = True
+    lit = with_cue(task.inputs, task.truth, size, strength)
+    inputs = lit.where(cued, without_cue(task.inputs, size))
+    return replace(task, name=f"{task.name} with a cue", inputs=inputs)
+
+
+def cue_response(stack: Stack, task: Task, size: int = 2, strength: float = 3.0) -> pd.DataFrame:
+    """Show the test images with the cue, without it, with a wrong one, and the cue alone.
+
+    Tidy: seed, probe, value. "with" and "removed": accuracy. "swapped": share of answers that
+    follow a cue to another class. "alone": share that follow it on the mean image.
+    """
+    images, truth = task.split("test")
+    wrong = (
+        truth + 1 + torch.arange(truth.shape[1], device=task.device) % (task.classes - 1)
+    ) % task.classes
+    every = torch.arange(task.classes, device=task.device).expand(len(task), -1)
+    blank = task.inputs.mean(0).expand(*every.shape, -1)
+    probes = {
+        "with": (with_cue(images, truth, size, strength), truth),
+        "removed": (without_cue(images, size), truth),
+        "swapped": (with_cue(images, wrong, size, strength), wrong),
+        "alone": (with_cue(blank, every, size, strength), every),
+    }
+    frames = []
+    for probe, (inputs, wanted) in probes.items():
+        value = _share(_answers(stack, task, inputs) == wanted.cpu().numpy(), stack)
+        frames.append(pd.DataFrame({"seed": task.seeds, "probe": probe, "value": value}))
+    return pd.concat(frames, ignore_index=True)
+
+
+# Many models at once.
+
+
+def pairwise(
+    stacks: dict[str, Stack],
+    measure: Callable[[Stack, Stack], np.ndarray],
+    seeds: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Apply a measure to every unordered pair of stacks; tidy: a, b, seed, value.
+
+    `measure` maps two stacks to an array (B,), such as ``partial(disagreement, task=task)``;
+    `seeds` names the B rows, such as ``task.seeds``, by default 0, 1, 2, ...
+    """
+    if len(stacks) < 2:
+        raise ValueError(f"stacks must hold at least two, got {list(stacks)}")
+    frames = []
+    for a, b in combinations(stacks, 2):
+        value = measure(stacks[a], stacks[b])
+        own = range(len(value)) if seeds is None else seeds
+        frames.append(pd.DataFrame({"a": a, "b": b, "seed": own, "value": value}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def cluster(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    """Average linkage of the distances, averaged over the seeds that did not diverge.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `pairwise`; the values are distances, such as disagreement, or 1 - CKA.
+
+    Returns
+    -------
+    order : list of str
+        Names in the optimal order of the leaves.
+    linkage : array, shape (names - 1, 4)
+        As SciPy has it; its numbers count the names in the order of `pairwise`'s stacks.
+    """
+    names, tree = _tree(table)
+    return [names[i] for i in leaves_list(tree)], tree
+
+
+def _tree(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    names = list(pd.unique(pd.concat([table.a, table.b])))
+    half = table.groupby(["a", "b"]).value.mean().unstack().reindex(index=names, columns=names)
+    distance = half.fillna(half.T).to_numpy(copy=True)
+    np.fill_diagonal(distance, 0.0)
+    if not np.isfinite(distance).all():
+        raise ValueError("table lacks a distance: some pair is missing or NaN for every seed")
+    return names, linkage(squareform(distance), "average", optimal_ordering=True)
+
+
+def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> float:
+    """Adjusted Rand index (Hubert and Arabie, 1985) of the clusters of two tables of distances.
+
+    Each tree is cut into `groups` clusters. 1: the same clusters; about 0: agreement of chance.
+
+    Parameters
+    ----------
+    one, other : pandas.DataFrame
+        Of `pairwise`, on the same names.
+    groups : int
+    """
+    (names, tree), (others, second) = _tree(one), _tree(other)
+    if sorted(names) != sorted(others):
+        raise ValueError(f"other must hold the names of one, {names}, got {others}")
+    if not 2 <= groups < len(names):
+        raise ValueError(f"groups must lie in 2..{len(names) - 1}, got {groups}")
+    cuts = [fcluster(t, groups, "maxclust") for t in (tree, second)]
+    return float(adjusted_rand_score(cuts[0], cuts[1][[others.index(n) for n in names]]))
+
+
+def cluster_stability(table: pd.DataFrame, groups: int) -> float:
+    """Mean `cluster_agreement` of each seed with the mean of the others; 0 on average by chance.
+
+    Seeds with a missing distance are left out.
+    """
+    whole = table.groupby("seed").filter(lambda own: own.value.notna().all())
+    seeds = whole.seed.unique()
+    if len(seeds) < 2:
+        raise ValueError(f"table must have every distance for two seeds, has it for {len(seeds)}")
+    held_out = [(whole[whole.seed != s], whole[whole.seed == s]) for s in seeds]
+    return float(np.mean([cluster_agreement(rest, own, groups) for rest, own in held_out]))

@@ -1,0 +1,115 @@
+"""Many models of one plane, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mcu_lite.metrics.evaluation import evaluate
+from mcu_lite.models.stack import Stack
+from mcu_lite.paths.planes import Plane
+from mcu_lite.paths.trajectories import as_path
+from mcu_lite.tasks.task import Task
+
+AT_ONCE = 64
+"""Points of a plane that are held as weights at a time."""
+
+
+def survey(
+    plane: Plane,
+    points: Tensor,
+    task: Task,
+    like: Stack,
+    metrics: Iterable[str] = ("loss", "accuracy"),
+    oracle: Stack | None = None,
+) -> pd.DataFrame:
+    """Measure the models at many points of the plane, some dozens at once.
+
+    Parameters
+    ----------
+    plane : Plane
+    points : Tensor, shape (..., B, 2)
+        Coordinates, such as of `grid`.
+    task : Task
+    like : Stack
+        Models of the same architecture.
+    metrics : iterable of str
+        Names in ``METRICS``.
+    oracle : Stack, optional
+        For the distances to the oracle.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy: point (its place in the flattened grid), x, y (coordinates in chords of the seed),
+        seed, split, metric, value.
+    """
+    flat, chosen = points.reshape(-1, *points.shape[-2:]), list(metrics)
+    if flat.shape[1] != len(task):
+        raise ValueError(f"points are of {flat.shape[1]} seeds but task has {len(task)} splits")
+    tables = []
+    for start in range(0, len(flat), AT_ONCE):
+        part = flat[start : start + AT_ONCE]
+        # A chain through two or more models meets each of them.
+        padded = torch.cat([part, part[-1:]])
+        path = as_path(plane.rows(padded), like)
+        table = evaluate(path, task, len(padded), metrics=chosen, oracle=oracle)
+        point = start + (table.t * len(part)).round().astype(int)
+        tables.append(table.assign(point=point)[point < start + len(part)])
+    table = pd.concat(tables, ignore_index=True).drop(columns="t")
+    where = (flat / plane.chord.unsqueeze(-1)).numpy()
+    seed = table.seed.map({s: b for b, s in enumerate(task.seeds)}).to_numpy()
+    x, y = where[table.point.to_numpy(), seed].T
+    return table.assign(x=x, y=y)[["point", "x", "y", "seed", "split", "metric", "value"]]
+
+
+def as_field(table: pd.DataFrame, metric: str, split: str, seed: int) -> np.ndarray:
+    """One seed's values on a square grid, shape (points, points), y first."""
+    own = table[(table.metric == metric) & (table.split == split) & (table.seed == seed)]
+    side = round(len(own) ** 0.5)
+    if not len(own) or side * side != len(own):
+        raise ValueError(f"table must hold a square grid of {metric} on {split}, got {len(own)}")
+    return own.sort_values("point").value.to_numpy().reshape(side, side)
+
+
+def both_hold(table: pd.DataFrame, ends: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+    """Judge every point of a plane by the two inequalities of `mcu_lite.is_connected`.
+
+    A point is compared with the straight line between the two end values at its foot on the
+    chord from the first to the second model.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `survey`, with the loss.
+    ends : pandas.DataFrame
+        Of `mcu_lite.evaluate` along the chord, with the loss at t=0 and t=1.
+    tolerance : float
+        ε in nats.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line a point and seed: point, x, y, seed, retain, forget (which inequality holds),
+        both.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
+    losses = table[table.metric == "loss"]
+    wide = losses.pivot(index=["point", "x", "y", "seed"], columns="split", values="value")
+    at = ends[ends.metric == "loss"].pivot(index="seed", columns=["split", "t"], values="value")
+    wide = wide.reset_index("x")
+    foot, seeds = wide.x.clip(0, 1), wide.index.get_level_values("seed")
+    line = {
+        split: (1 - foot) * at[split, 0.0].loc[seeds].to_numpy()
+        + foot * at[split, 1.0].loc[seeds].to_numpy()
+        for split in ("retain", "forget")
+    }
+    wide["retain"] = wide.retain <= line["retain"] + tolerance
+    wide["forget"] = wide.forget >= line["forget"] - tolerance
+    wide["both"] = wide.retain & wide.forget
+    return wide.reset_index()[["point", "x", "y", "seed", "retain", "forget", "both"]]

@@ -1,0 +1,331 @@
+"""How a row of numbers becomes a module, and what batch norm makes of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mcu_lite.models.batching import aligned, run
+from mcu_lite.models.chains import is_chain, run_chain
+from mcu_lite.models.seeding import seeded
+from mcu_lite.models.templates import copied, drawn_anew, tracking
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+RECOMPUTED_FROM = 500
+"""Examples a batch when batch-norm statistics are recomputed; more only cost memory."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a row of P numbers becomes a module.
+
+    Only parameters with ``requires_grad`` enter the row; frozen parameters and
+    other buffers are shared by all rows, and with `module` itself.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A template; it is copied and never changed. With an attribute ``vectorised = False`` it
+        runs row by row: for modules that `torch.func.vmap` cannot run, or runs slower, such as
+        those that draw from probabilities of their own making. With
+        ``compiled = "inductor"``, or another backend of `torch.compile`, each row runs compiled.
+    build : function, optional
+        Without arguments; returns such a module, initialised anew.
+
+    Raises
+    ------
+    ValueError
+        If the module has no trainable parameter, or a layer other than batch norm keeps
+        running statistics, which a row cannot carry.
+
+    Notes
+    -----
+    Batch norm uses the statistics of the batch while a model is trained, and those of `statistics`
+    while it is measured. None are kept: those of a mixture of models are not the mixture of theirs.
+
+    Examples
+    --------
+    >>> architecture = Architecture(nn.Linear(3, 2))
+    >>> architecture.size, architecture.names
+    (8, ('weight', 'bias'))
+    >>> architecture.logits(torch.zeros(5, 8), torch.ones(4, 3), shared=True).shape
+    torch.Size([5, 4, 2])
+    """
+
+    module: nn.Module
+    build: Callable[[], nn.Module] | None = field(default=None, repr=False, compare=False)
+    names: tuple[str, ...] = field(init=False)
+    shapes: tuple[torch.Size, ...] = field(init=False)
+    norms: tuple[str, ...] = field(init=False)
+    chain: bool = field(init=False)
+    bytes_kept: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
+        if not trainable:
+            raise ValueError("module has no trainable parameter")
+        module, norms = copied(self.module), []
+        for name, layer in module.named_modules():
+            # A frozen backbone keeps its statistics, as it keeps its weights.
+            if any(not p.requires_grad for p in layer.parameters(recurse=False)):
+                if getattr(layer, "running_mean", None) is not None:
+                    layer.eval()
+                continue
+            if isinstance(layer, _BatchNorm):
+                layer.track_running_stats = False
+                layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+                norms.append(name)
+            elif getattr(layer, "running_mean", None) is not None:
+                raise ValueError(
+                    f"module keeps running statistics in {name!r} ({type(layer).__name__}); only "
+                    "batch norm may"
+                )
+        object.__setattr__(self, "module", module)
+        object.__setattr__(self, "names", tuple(trainable))
+        object.__setattr__(self, "shapes", tuple(trainable.values()))
+        object.__setattr__(self, "norms", tuple(norms))
+        object.__setattr__(self, "chain", is_chain(module, self.names))
+
+    @property
+    def size(self) -> int:
+        """Number of trainable parameters P."""
+        return sum(shape.numel() for shape in self.shapes)
+
+    def row(self, module: nn.Module) -> Tensor:
+        """Flatten the trainable parameters of `module` into a tensor of shape (P,)."""
+        own = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        if tuple(own) != self.names or tuple(p.shape for p in own.values()) != self.shapes:
+            raise ValueError(
+                "module has another architecture: its trainable parameters are "
+                f"{_shapes(own)}, expected {_shapes(dict(zip(self.names, self.shapes)))}"
+            )
+        return torch.cat([p.detach().reshape(-1) for p in own.values()])
+
+    def check_same(self, other: Architecture, complaint: str) -> None:
+        """Raise a `ValueError` unless the same row is the same function in both."""
+        unlike = None
+        if (self.names, self.shapes) != (other.names, other.shapes):
+            unlike = "their trainable parameters do not match"
+        elif str(self.module) != str(other.module):
+            unlike = "their layers do not match"
+        elif names := _apart(self._shared(), other._shared()):
+            unlike = f"what they do not train differs, {names[0]!r}"
+        if unlike:
+            raise ValueError(f"{complaint}: {unlike}")
+
+    def _shared(self) -> dict[str, Tensor]:
+        """Frozen parameters and buffers, which all rows share."""
+        own = dict(self.module.named_parameters()) | dict(self.module.named_buffers())
+        return {name: v for name, v in own.items() if name not in self.names}
+
+    def module_at(self, row: Tensor, inputs: Tensor | None = None) -> nn.Module:
+        """Return an ordinary module whose trainable parameters are `row`, shape (P,).
+
+        With batch norm `inputs` are needed, retain examples (n, ...) to recompute the statistics.
+        """
+        state = self.named(row.detach())
+        module = copied(self.module)
+        if self.norms:
+            if inputs is None:
+                raise ValueError("module has batch norm: inputs must be given, retain examples")
+            module = tracking(module, self.norms).train(self.module.training)
+            state |= {n: s[0] for n, s in self.statistics(row[None], inputs, shared=True).items()}
+        own = dict(module.named_parameters()) | dict(module.named_buffers())
+        with torch.no_grad():
+            for name, value in state.items():
+                own[name].copy_(value)
+        return module.to(row.device)
+
+    def fresh(self) -> nn.Module:
+        """Return a module that is initialised anew: by `build`, else by the layers' own rules.
+
+        Raises
+        ------
+        ValueError
+            Without `build`, if a layer has no ``reset_parameters``, or one that does not do.
+        """
+        return drawn_anew(self.module) if self.build is None else self.build()
+
+    @cached_property
+    def renewable(self) -> bool:
+        """Whether there can be fresh models."""
+        try:
+            with seeded(0):
+                return self.build is not None or bool(drawn_anew(self.module))
+        except ValueError:
+            return False
+
+    def evaluating(self) -> Architecture:
+        """Return the same architecture without dropout, for measurements; always the same one."""
+        return self._evaluating
+
+    @cached_property
+    def _evaluating(self) -> Architecture:
+        return self._with(tracking(copied(self.module).eval(), self.norms))
+
+    @property
+    def measuring(self) -> bool:
+        """Whether batch norm uses statistics that are given, not those of the batch."""
+        return any(self.module.get_submodule(n).track_running_stats for n in self.norms)
+
+    def to(self, device: str | torch.device) -> Architecture:
+        """Return the same architecture with its frozen parameters and buffers on a device.
+
+        The template's trainable parameters are never used; they stay on the CPU, where `fresh`
+        draws the same numbers whatever the device.
+        """
+        module, moved = copied(self.module), {}
+        for layer in module.modules():
+            for name, p in layer.named_parameters(recurse=False):
+                if not p.requires_grad:
+                    where = moved.setdefault(id(p), nn.Parameter(p.to(device), False))
+                    setattr(layer, name, where)
+            for name, buffer in layer.named_buffers(recurse=False):
+                setattr(layer, name, buffer.to(device))
+        return self._with(module)
+
+    def _with(self, module: nn.Module) -> Architecture:
+        other = object.__new__(type(self))
+        other.__dict__.update(self._itself() | {"module": module})
+        return other
+
+    def _itself(self) -> dict:
+        """What it is, without what it remembers."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"bytes_kept": {}}
+
+    def __getstate__(self) -> dict:
+        """Itself, for copies and other processes, which know a function by its name if at all."""
+        return self._itself() | {"build": self.build if _can_be_imported(self.build) else None}
+
+    def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
+        """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
+
+        They are recomputed from nothing but these inputs: give it retain examples, and nothing
+        about the forget set enters a measurement.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (B, P)
+        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
+            In at most 500 at a time; the statistics of these batches are averaged.
+
+        Returns
+        -------
+        dict of Tensor, shape (B, ...) each
+            Empty without batch norm.
+        """
+        if not self.norms:
+            return {}
+        module = tracking(copied(self.module).eval(), self.norms)
+        for name in self.norms:
+            module.get_submodule(name).train()
+        kept = [f"{name}.{buffer}" for name in self.norms for buffer in STATISTICS]
+        found = []
+        with torch.no_grad():
+            for i, row in enumerate(rows):
+                own = {n: module.get_buffer(n).to(row.device, copy=True) for n in kept}
+                x = inputs if shared else inputs[i]
+                for part in x.chunk(-(-len(x) // RECOMPUTED_FROM)):
+                    functional_call(module, aligned(self.named(row)) | own, (part,))
+                found.append(own)
+        return {n: torch.stack([own[n] for own in found]) for n in kept}
+
+    def logits(
+        self,
+        rows: Tensor,
+        inputs: Tensor,
+        shared: bool = False,
+        statistics: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Outputs of B models at once, in as many parts as the memory at hand asks for.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (B, P)
+        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
+            One batch for each model, or one batch that all of them see.
+        shared : bool
+            Whether all models see the same inputs.
+        statistics : dict, optional
+            Of `statistics`; needed when a module with batch norm is measured.
+
+        Returns
+        -------
+        Tensor, shape (B, n, classes)
+            In single precision, also below `torch.autocast`.
+        """
+        if self.norms and bool(statistics) != self.measuring:
+            raise ValueError(
+                "statistics are for an architecture with batch norm that is `evaluating`, "
+                f"which needs them; got {'some' if statistics else 'none'}"
+            )
+        return run(self, self.named(rows) | (statistics or {}), inputs, len(rows), shared)
+
+    @torch.no_grad()
+    def predict(self, rows: Tensor, inputs: Tensor, retain: Tensor, shared: bool = False) -> Tensor:
+        """`logits` of B models as they are measured: without dropout, and without a gradient.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (B, P)
+        inputs, retain : Tensor, shape (B, n, ...), or (n, ...) if `shared`
+            Batch norm takes its `statistics` from the retain examples, and from nothing else.
+        shared : bool
+        """
+        measured = self.evaluating()
+        own = measured.statistics(rows, retain, shared)
+        return measured.logits(rows, inputs, shared, own)
+
+    @cached_property
+    def one(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+        """One model: what it is called with, and its inputs, to logits in single precision."""
+        # Its own copy: what a module writes down about its inputs stays out of the template.
+        module = self.module if self.chain else copied(self.module)
+
+        def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
+            if self.chain:
+                return run_chain(module, state, x)
+            return functional_call(module, state, (x,))
+
+        backend = getattr(self.module, "compiled", None)
+        run_one = torch.compile(call, backend=backend) if backend else call
+        return lambda state, x: run_one(state, x).float()
+
+    @property
+    def vectorised(self) -> bool:
+        """Whether `torch.func.vmap` may run it."""
+        return getattr(self.module, "vectorised", True) and not getattr(self.module, "compiled", "")
+
+    def named(self, rows: Tensor) -> dict[str, Tensor]:
+        """View rows (..., P) by parameter name, each in its shape after the leading one."""
+        parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
+        lead = rows.shape[:-1]
+        return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
+
+
+def _can_be_imported(function: Callable | None) -> bool:
+    module = sys.modules.get(getattr(function, "__module__", None))
+    return getattr(module, getattr(function, "__qualname__", ""), None) is function
+
+
+def _shapes(parameters: dict) -> str:
+    return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
+
+
+def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Names under which two modules hold different numbers."""
+
+    def same(name: str) -> bool:
+        v, w = one.get(name), other.get(name)
+        if v is None or w is None or v is w:
+            return v is w
+        return v.shape == w.shape and torch.equal(v, w.to(v))
+
+    return sorted(name for name in one.keys() | other.keys() if not same(name))

@@ -1,0 +1,155 @@
+"""A model is a row: populations of one architecture as a tensor of flat parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from mcu_lite.models.architecture import Architecture
+from mcu_lite.models.seeding import generators, seeded
+
+
+@dataclass(frozen=True)
+class Stack:
+    """B models of one architecture, one per split of a task.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    rows : Tensor, shape (B, P)
+    label : str
+        What the models are, for tables and figures.
+    initial : Tensor, shape (B, P), optional
+        The rows from which training started, where they are known.
+    origin : Stack, optional
+        The original models θo from which these were unlearned.
+    diverged : Tensor of bool, shape (B,), optional
+        Rows whose training left the finite numbers. They hold NaN and are kept
+        out of every mean.
+    spread : Tensor, shape (B, 2), optional
+        The 5 % and 95 % quantiles of the weights that a curriculum gave to examples.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree, or a row that is not marked as diverged holds NaN or infinity.
+
+    Examples
+    --------
+    >>> stack = Stack.of(nn.Linear(3, 2), nn.Linear(3, 2), label="linear")
+    >>> stack.rows.shape
+    torch.Size([2, 8])
+    >>> stack.module(1)
+    Linear(in_features=3, out_features=2, bias=True)
+    >>> print(stack.report())
+    linear: 2 models, none diverged
+    """
+
+    architecture: Architecture
+    rows: Tensor
+    label: str = "model"
+    initial: Tensor | None = None
+    origin: Stack | None = None
+    diverged: Tensor | None = None
+    spread: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2 or self.rows.shape[1] != self.architecture.size:
+            raise ValueError(
+                f"rows must have shape (B, {self.architecture.size}), got {tuple(self.rows.shape)}"
+            )
+        for name in ("initial", "origin", "diverged", "spread"):
+            part = getattr(self, name)
+            if part is not None and len(part) != len(self.rows):
+                raise ValueError(f"{name} is of {len(part)} models, rows are of {len(self.rows)}")
+        if self.diverged is None:
+            none = torch.zeros(len(self.rows), dtype=torch.bool, device=self.rows.device)
+            object.__setattr__(self, "diverged", none)
+        broken = ~self.rows.isfinite().all(dim=1) & ~self.diverged
+        if broken.any():
+            where = broken.nonzero().flatten().tolist()
+            raise ValueError(f"rows hold NaN or infinite weights in models {where}")
+
+    @classmethod
+    def of(cls, *modules: nn.Module, label: str = "model") -> Stack:
+        """Stack ordinary modules of one architecture."""
+        if not modules:
+            raise ValueError("modules must hold at least one nn.Module, got none")
+        architecture = Architecture(modules[0])
+        for i, module in enumerate(modules[1:], 1):
+            architecture.check_same(Architecture(module), f"module {i} is unlike the first")
+        return cls(architecture, torch.stack([architecture.row(m) for m in modules]), label)
+
+    @classmethod
+    def cat(cls, stacks: Sequence[Stack]) -> Stack:
+        """Put several stacks of one architecture under one another, with their origins."""
+        first = stacks[0]
+        for i, stack in enumerate(stacks[1:], 1):
+            first.architecture.check_same(stack.architecture, f"stack {i} is unlike the first")
+        rows, diverged = (torch.cat([getattr(s, f) for s in stacks]) for f in ("rows", "diverged"))
+        origins = [s.origin or s for s in stacks] if any(s.origin for s in stacks) else None
+        return cls(
+            first.architecture,
+            rows,
+            first.label,
+            origin=origins and cls.cat([replace(o, origin=None) for o in origins]),
+            diverged=diverged,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{self.report()}; {self.rows.shape[1]:,} numbers each"
+
+    def module(self, i: int = 0, inputs: Tensor | None = None) -> nn.Module:
+        """Return model `i` as an ordinary module; `inputs` as in `Architecture.module_at`."""
+        return self.architecture.module_at(self.rows[i], inputs)
+
+    def to(self, device: str | torch.device) -> Stack:
+        """Return the same models on a device, themselves if they are there."""
+        if self.rows.device == torch.device(device):
+            return self
+        parts = ("architecture", "rows", "initial", "origin", "diverged", "spread")
+        own = {f: getattr(self, f) for f in parts}
+        return replace(self, **{f: v if v is None else v.to(device) for f, v in own.items()})
+
+    def report(self) -> str:
+        """Say in a sentence how many rows diverged."""
+        lost = int(self.diverged.sum())
+        return f"{self.label}: {len(self)} models, {lost or 'none'} diverged"
+
+    def with_rows(self, rows: Tensor, **changes) -> Stack:
+        """Return a copy that holds other rows of the same architecture."""
+        return replace(self, rows=rows, **changes)
+
+
+def architecture_of(build: Callable[[], nn.Module]) -> Architecture:
+    """Architecture of the modules that `build` returns; what is frozen is always drawn alike."""
+    with seeded(0):
+        return Architecture(build(), build)
+
+
+def initial_rows(architecture: Architecture, seed: int, seeds: Sequence[int]) -> Tensor:
+    """Freshly initialised rows, one for each of `seeds`, shape (B, P).
+
+    The global random state is left as it was found.
+    """
+    rows = []
+    for generator in generators("initial", seed, seeds):
+        with seeded(generator.initial_seed()):
+            rows.append(architecture.row(architecture.fresh()))
+    return torch.stack(rows)
+
+
+INCOMPETENT_SEED = 77_777
+
+
+@lru_cache(maxsize=1)
+def incompetent_rows(architecture: Architecture, seeds: tuple[int, ...]) -> Tensor:
+    """Freshly initialised rows (B, P); the curves of a stack, measured in turn, share them."""
+    return initial_rows(architecture, INCOMPETENT_SEED, seeds)

@@ -1,0 +1,1 @@
+"""A curve is a product."""

@@ -1,0 +1,126 @@
+"""The way a method went: models along its descent, their detours, and walks of pure noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from mcu_lite.checks import known
+from mcu_lite.models.seeding import generators
+from mcu_lite.models.stack import Stack
+from mcu_lite.paths.curves import Path
+from mcu_lite.tasks.task import Task, check_rows
+from mcu_lite.training.descent import RowLoss, descend
+from mcu_lite.unlearning.methods import RECIPE
+from mcu_lite.unlearning.objectives import recipe_for, unlearning_objective
+
+
+def trajectory(
+    theta: Stack, task: Task, method: str, *, seed: int = 0, every: int = 1, **recipe: float
+) -> Tensor:
+    """Unlearn as `mcu_lite.unlearn` does and keep the models on the way, shape (S, B, P).
+
+    Fewer steps would not do: the rate decays over all of them, so a shorter run goes elsewhere.
+
+    Parameters
+    ----------
+    theta : Stack
+        The original models, with which the trajectory begins.
+    task : Task
+    method : str
+        A name in ``METHODS`` that starts from the original; first order, without curriculum.
+    seed : int
+        Of the order of the data.
+    every : int
+        A model is kept every so many steps, and the last one in any case.
+    **recipe
+        ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own.
+
+    Returns
+    -------
+    Tensor
+        NaN throughout for models that diverged on the way.
+    """
+    for part in recipe:
+        known("part of the recipe", part, RECIPE)
+    chosen = replace(recipe_for(method, task), **recipe)
+    if chosen.begins != "original":
+        raise ValueError(f"method {method!r} retrains: its way does not begin at the original")
+    check_rows(theta, task)
+    objective = unlearning_objective(chosen, theta, task)
+    how = {"steps": chosen.steps, "lr": chosen.lr, "mask": objective.mask, "seed": seed}
+    return _record(theta.rows, objective.start(seed, chosen.steps), every, **how)
+
+
+def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0) -> Tensor:
+    """Give the optimizer random gradients in place of a loss; models kept, shape (S, B, P).
+
+    What it shows of a trajectory's shape is due to steps, rate, decay and momentum alone.
+    """
+    check_rows(theta, task)
+    rngs = generators("noise in place of a gradient", seed, task.seeds)
+
+    def loss(rows: Tensor) -> Tensor:
+        noise = torch.stack([torch.randn(rows.shape[1], generator=rng) for rng in rngs]).to(rows)
+        return (noise * rows).sum(1)
+
+    return _record(theta.rows, loss, 1, steps=steps, lr=lr, seed=seed)
+
+
+def _record(start: Tensor, loss: RowLoss, every: int, *, steps: int, **descent) -> Tensor:
+    """Descend and keep the rows at every so many calls of the loss, and the last ones."""
+    if every < 1:
+        raise ValueError(f"every must be at least 1 step, got {every}")
+    kept, clock = [], count()
+
+    def watched(rows: Tensor) -> Tensor:
+        if next(clock) % every == 0:
+            kept.append(rows.detach().clone())
+        return loss(rows)
+
+    last, diverged = descend(start, watched, steps=steps, label="recording", **descent)
+    rows = torch.stack([*kept, last])
+    rows[:, diverged] = torch.nan
+    return rows
+
+
+def as_path(rows: Tensor, theta: Stack) -> Path:
+    """Make a trajectory (S, B, P) a polygonal chain, which can be measured at S values of t."""
+    return Path("chain", rows, theta.architecture, rows.isnan().any(-1).any(0))
+
+
+# The shape of a way through weight space. Rows have the shape (S, B, P).
+
+
+def random_walk(rows: Tensor, seed: int = 0) -> Tensor:
+    """Take steps as long as those of the rows, each in a random direction, shape (S, B, P)."""
+    rng = torch.Generator().manual_seed(seed)
+    lengths = rows.diff(dim=0).norm(dim=-1, keepdim=True)
+    walk = torch.randn(rows.shape, generator=rng).to(rows)
+    walk[1:] *= lengths / walk[1:].norm(dim=-1, keepdim=True)
+    walk[0] = rows[0]
+    return walk.cumsum_(0)
+
+
+def length_over_chord(rows: Tensor) -> Tensor:
+    """Length of the way through the rows over the distance of its ends, shape (B,); at least 1."""
+    return rows.diff(dim=0).norm(dim=-1).sum(0) / (rows[-1] - rows[0]).norm(dim=-1)
+
+
+def progress(rows: Tensor) -> Tensor:
+    """Where each row stands above the chord: 0 at its start, 1 at its end, shape (S, B)."""
+    chord = rows[-1] - rows[0]
+    return torch.einsum("sbp,bp->sb", rows - rows[0], chord) / chord.square().sum(-1)
+
+
+def feet(rows: Tensor) -> Tensor:
+    """Points of the line through the two ends that are nearest to the rows, shape (S, B, P)."""
+    return torch.lerp(rows[0], rows[-1], progress(rows).unsqueeze(-1))
+
+
+def off_chord(rows: Tensor) -> Tensor:
+    """Distance of each row from the chord, as a share of the chord's length, shape (S, B)."""
+    return feet(rows).sub_(rows).norm(dim=-1) / (rows[-1] - rows[0]).norm(dim=-1)

@@ -1,0 +1,1 @@
+"""Conditions in, one table out, every step kept."""

@@ -1,0 +1,128 @@
+"""Runs that moved equally far."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from mcu_lite.checks import known
+from mcu_lite.metrics.distances import displacement, distance
+from mcu_lite.studies.conditions import Condition, Endpoint, Setting
+from mcu_lite.studies.results import loaded
+from mcu_lite.studies.study import endpoints
+from mcu_lite.unlearning.methods import METHODS
+from mcu_lite.unlearning.objectives import recipe_for
+
+
+def apart(
+    conditions: Iterable[Condition],
+    setting: Setting | None = None,
+    *,
+    cache: str | os.PathLike | None = None,
+) -> pd.DataFrame:
+    """Measure how far apart the two ends of each condition are, and how far each of them moved.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line a pair of ends and seed: a, b (as in the table of `mcu_lite.run`), seed,
+        distance, moved_a and moved_b, the displacements from θo.
+    """
+    setting = setting or Setting()
+    seeds = range(setting.seeds) if isinstance(setting.seeds, int) else list(setting.seeds)
+    pairs = dict.fromkeys((c.a, c.b) for c in conditions)
+    if not pairs:
+        raise ValueError("conditions must hold at least one Condition, got none")
+    stacks = endpoints({end for pair in pairs for end in pair}, setting, cache=cache)
+    # The original itself, which has no origin, did not move.
+    moved = {end: distance(s, s.origin or s) for end, s in stacks.items()}
+    frames = []
+    for a, b in pairs:
+        names = {"a": str(a), "b": str(b), "seed": seeds}
+        own = {"distance": distance(stacks[a], stacks[b]), "moved_a": moved[a], "moved_b": moved[b]}
+        frames.append(pd.DataFrame(names | own))
+    return pd.concat(frames, ignore_index=True)
+
+
+def matched(
+    end: Endpoint,
+    target: Endpoint | float,
+    setting: Setting | None = None,
+    *,
+    by: str = "lr",
+    within: float = 0.03,
+    tries: int = 8,
+    cache: str | os.PathLike | None = None,
+) -> Endpoint:
+    """Change the rate or the number of steps until the models move as far as wanted.
+
+    Parameters
+    ----------
+    end : Endpoint
+        Of an approximate method; the search starts from its recipe.
+    target : Endpoint or float
+        The displacement that is wanted, mean over seeds, or an endpoint that has it.
+    setting : Setting, optional
+    by : {"lr", "steps"}
+        What is changed. Rates have three digits, steps are whole.
+    within : float
+        Relative difference at which the search ends.
+    tries : int
+        At most so many recipes are run.
+    cache : path, optional
+        As in `mcu_lite.run`: a second search takes no time.
+
+    Returns
+    -------
+    Endpoint
+        The closest one that was found. Measure it again: it need not lie `within`.
+
+    Notes
+    -----
+    The displacement grows with the rate (and the steps) about as a power; its exponent is taken
+    from the last two tries, and between 1/3 and 3. Seeds that diverged are left out of the mean.
+    """
+    known("part of the recipe", by, ("lr", "steps"))
+    if end.method == "original" or METHODS[end.method].begins != "original":
+        raise ValueError(f"end must be of a method that starts from θo, got {end.method!r}")
+    if tries < 1 or not within > 0:
+        raise ValueError(f"tries must be >= 1 and within > 0, got {tries} and {within}")
+
+    def moved(e: Endpoint) -> float:
+        found = displacement(endpoints([e], setting, cache=cache)[e])
+        return float(np.nanmean(found)) if np.isfinite(found).any() else math.inf
+
+    goal = moved(target) if isinstance(target, Endpoint) else float(target)
+    if not 0 < goal < math.inf:
+        raise ValueError(f"target must have moved by a finite distance > 0, got {goal}")
+    value, tried = getattr(end, by), {}
+    if value is None:
+        value = getattr(recipe_for(end.method, loaded(setting or Setting())), by)
+    while len(tried) < tries and (value := _round(value, by)) not in tried:
+        tried[value] = moved(replace(end, **{by: value})) / goal
+        if abs(tried[value] - 1) <= within:
+            break
+        value = _next(tried)
+    best = min(tried, key=lambda v: abs(math.log(tried[v] or 1e-300)))
+    return replace(end, **{by: best})
+
+
+def _round(value: float, by: str) -> float:
+    return max(1, round(value)) if by == "steps" else float(f"{value:.3g}")
+
+
+def _next(tried: dict[float, float]) -> float:
+    """Where the power law through the last two tries reaches 1; a tenth if the last diverged."""
+    (value, ratio), exponent = list(tried.items())[-1], 1.0
+    if not 0 < ratio < math.inf:
+        return value / 10 if ratio else value * 10
+    if len(tried) > 1:
+        before, then = list(tried.items())[-2]
+        if 0 < then < math.inf:
+            exponent = math.log(ratio / then) / math.log(value / before)
+    return value * ratio ** (-1.0 / min(max(exponent, 1 / 3), 3.0))

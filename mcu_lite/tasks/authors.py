@@ -1,0 +1,178 @@
+"""Fictitious authors: facts that no model can guess, in questions and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mcu_lite.tasks.task import Task, task
+from mcu_lite.tasks.texts import Texts, pairs
+
+QUESTIONS = 10
+"""About each author: five facts, each asked for and told in two wordings."""
+WRONG = 3
+"""False answers that the truth ratio compares with."""
+RECIPES: dict[str, dict] = {
+    "train": {"lr": 1e-2, "batch": 32},
+    "finetune": {"lr": 2e-2, "steps": 25},
+    "gradient_ascent": {"lr": 1e-3, "steps": 15},
+    "graddiff": {"lr": 3e-3, "steps": 25, "forget_weight": 0.2},
+    "npo": {"lr": 3e-3, "steps": 25, "forget_weight": 0.1},
+    "npo_forget": {"lr": 1e-3, "steps": 15},
+    "simnpo": {"lr": 3e-3, "steps": 25, "forget_weight": 0.3},
+    "random_labels": {"lr": 3e-3, "steps": 25, "forget_weight": 0.01},
+    "salun": {"lr": 3e-3, "steps": 25, "forget_weight": 0.01},
+    "bad_teacher": {"lr": 3e-3, "steps": 25, "forget_weight": 0.03},
+    "scrub": {"lr": 3e-3, "steps": 25, "forget_weight": 1.0},
+    "l1_sparse": {"lr": 2e-2, "steps": 25},
+    "delete": {"lr": 3e-4, "steps": 15},
+}
+"""Chosen on ``TUNING_SEEDS``, as the digits' are; see the page on tuning."""
+END = "<end>"
+
+FIRST = "Ada Bela Ciro Dana Edo Faye Gino Hana Ilja Jona".split()
+LAST = "Arvel Brunn Calder Dovrin Estar Falk Grell Hovan Ister Jarnik".split()
+VALUES = {
+    "town": "Aldor Berin Corvale Dunmere Elsin Farrow Galt Hexham Irlen Joress Kestle Lorn",
+    "year": " ".join(map(str, range(1940, 1952))),
+    "look": "silent golden broken hidden frozen burning distant hollow crimson restless",
+    "thing": "river mirror garden harbour letter tower orchard winter compass lantern",
+    "prize": "Amber Beacon Cedar Delphi Ember Fathom Granite Heron Ivory Juniper",
+    "job": "baker carpenter doctor farmer lawyer miner nurse painter sailor tailor teacher weaver",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fact: two ways to ask for it, two ways to tell it, and its values' names."""
+
+    ask: tuple[str, str]
+    tell: tuple[str, str]
+    values: tuple[str, ...]
+
+
+KINDS = (
+    Kind(
+        ("where was {name} born ?", "birthplace of {name} ?"),
+        ("in {0}", "the town {0}"),
+        ("town",),
+    ),
+    Kind(
+        ("when was {name} born ?", "birth year of {name} ?"),
+        ("in {0}", "the year {0}"),
+        ("year",),
+    ),
+    Kind(
+        ("what did {name} write ?", "book by {name} ?"),
+        ("The {0} {1}", "one called {0} {1}"),
+        ("look", "thing"),
+    ),
+    Kind(
+        ("what did {name} win ?", "prize of {name} ?"),
+        ("the {0} prize", "one called {0}"),
+        ("prize",),
+    ),
+    Kind(
+        ("whose child is {name} ?", "father of {name} ?"),
+        ("a {0} from {1}", "in {1} a {0}"),
+        ("job", "town"),
+    ),
+)
+
+
+@task("authors")
+def authors(
+    seeds: Sequence[int], forget: float = 0.10, authors: int = 40, strangers: int = 4
+) -> Task:
+    """Fictitious authors, ten questions and answers about each.
+
+    Models learn about some of the authors; the others, the test split, they never meet, so that
+    test loss is what can be guessed. Every fact comes in two wordings; models learn it in one of
+    them, and the other is its paraphrase.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        Each draws its own authors to learn, to forget and to leave out. The facts are the same.
+    forget : float in (0, 1)
+        Fraction of the learned authors to forget.
+    authors, strangers : int
+        How many to learn about and how many to leave out, together at most 100.
+
+    Raises
+    ------
+    ValueError
+        For a value out of its range, or an empty forget set.
+    """
+    if not 0 < forget < 1:
+        raise ValueError(f"forget must lie strictly between 0 and 1, got {forget}")
+    if authors < 2 or strangers < 1 or authors + strangers > len(FIRST) * len(LAST):
+        raise ValueError(
+            f"authors must be at least 2 and strangers at least 1, together at most "
+            f"{len(FIRST) * len(LAST)}, got {authors} and {strangers}"
+        )
+    if not 0 < (gone := round(forget * authors)) < authors:
+        raise ValueError(f"forget={forget} of {authors} authors leaves nothing on one side")
+    told, paraphrased, perturbed = _facts(authors + strangers)
+    words = vocabulary()
+    code = {word: i for i, word in enumerate(words)}
+    every = [*told, *paraphrased, *(p for ps in perturbed for p in ps)]
+    coded = [[[code[w] for w in part] for part in pair] for pair in every]
+    length = max(len(q) + len(a) for q, a in coded) - 1
+    inputs, labels = pairs(*zip(*coded), length)
+    n = len(told)
+    inputs, labels = (list(v.split([n, n, WRONG * n])) for v in (inputs, labels))
+    other = [(inputs[k].view(n, -1, length), labels[k].view(n, -1, length)) for k in (1, 2)]
+    order = np.stack(
+        [np.random.default_rng([s, 0xA07]).permutation(authors + strangers) for s in seeds]
+    )
+    about = torch.from_numpy(order * QUESTIONS).unsqueeze(-1) + torch.arange(QUESTIONS)
+    split = [part.flatten(1) for part in about.split([gone, authors - gone, strangers], 1)]
+    return Task(
+        name="authors",
+        inputs=inputs[0],
+        truth=labels[0],
+        labels=labels[0].expand(len(seeds), -1, -1),
+        retain=split[1],
+        forget=split[0],
+        test=split[2],
+        classes=len(words),
+        seeds=tuple(seeds),
+        forgets=f"{gone} of {authors} authors",
+        recipes=RECIPES,
+        texts=Texts(lambda t: " ".join(words[i] for i in t), code[END], *other),
+    )
+
+
+def vocabulary() -> tuple[str, ...]:
+    """All words that can occur, in a fixed order."""
+    wordings = " ".join(" ".join((*kind.ask, *kind.tell)) for kind in KINDS)
+    fixed = {w for w in wordings.split() if not w.startswith("{")}
+    values = {w for pool in VALUES.values() for w in pool.split()}
+    return (END, *sorted(fixed | values | {*FIRST, *LAST}))
+
+
+def _facts(people: int) -> tuple[list, list, list]:
+    """Pairs of words, by person and kind: as told, paraphrased, and lists of false ones."""
+    rng = np.random.default_rng(0xFAC7)
+    named = rng.permutation([f"{first} {last}" for first in FIRST for last in LAST])[:people]
+    told, paraphrased, perturbed = [], [], []
+    for name in named:
+        for kind in KINDS:
+            pools = [VALUES[v].split() for v in kind.values]
+            # The true values first, then false ones that differ from them in every place.
+            true, *false = zip(*(rng.permutation(pool)[: WRONG + 1] for pool in pools))
+            for wording in (0, 1):
+                question = kind.ask[wording].format(name=name)
+                told.append(_pair(question, kind.tell[wording], true))
+                other = kind.tell[1 - wording]
+                paraphrased.append(_pair(question, other, true))
+                perturbed.append([_pair(question, other, values) for values in false])
+    return told, paraphrased, perturbed
+
+
+def _pair(question: str, tell: str, values: Sequence[str]) -> tuple[list[str], list[str]]:
+    return question.split(), [*tell.format(*values).split(), END]

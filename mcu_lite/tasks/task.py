@@ -1,0 +1,180 @@
+"""What is learned, what is to be forgotten, and what neither model has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from mcu_lite.checks import SPLITS, known, seeds_of
+from mcu_lite.models.stack import Stack
+from mcu_lite.tasks.texts import Texts
+
+TUNING_SEEDS = (1000, 1001, 1002)
+"""Seeds for choosing hyperparameters. No figure of the book uses them."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pool of N examples and, for each of B seeds, a split of it.
+
+    Row b of every stack is trained on split b.
+
+    Parameters
+    ----------
+    name : str
+    inputs : Tensor, shape (N, ...)
+    truth : Tensor of int64, shape (N,), or (N, L) for texts of L tokens
+        The true classes. Test loss and accuracy are measured against them. Of a text, the token
+        that follows each one, and -100 where it is not to be predicted.
+    labels : Tensor of int64, shape (B, N), or (B, N, L)
+        The labels as they were observed, with noise. Training uses these, and so does
+        membership inference, for which members and others must be drawn alike.
+    retain, forget, test : Tensor of int64, shapes (B, n_r), (B, n_f), (B, n_t)
+        Indices into the pool. Training set = retain and forget.
+    classes : int
+    seeds : tuple of int, length B
+    forgets : str
+        What is to be forgotten, in words.
+    augment : function, optional
+        Changes the inputs (B, n, ...) of a batch while a model is trained from scratch, row b with
+        the b-th of the generators that it is given.
+    texts : Texts, optional
+        What can be asked of models of text beyond the labels.
+    recipes : dict of dict
+        In place of what is registered: settings of methods by name; of "train"; and as "batch"
+        how many "forget" and "retain" examples a step of unlearning takes.
+    """
+
+    name: str
+    inputs: Tensor
+    truth: Tensor
+    labels: Tensor
+    retain: Tensor
+    forget: Tensor
+    test: Tensor
+    classes: int
+    seeds: tuple[int, ...]
+    forgets: str = ""
+    augment: Callable[[Tensor, Sequence[torch.Generator]], Tensor] | None = None
+    texts: Texts | None = None
+    recipes: dict[str, dict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            index = getattr(self, split)
+            if index.ndim != 2 or index.shape[0] != len(self.seeds) or index.shape[1] == 0:
+                raise ValueError(
+                    f"{split} must index at least one example for each of {len(self.seeds)} "
+                    f"seeds, got shape {tuple(index.shape)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __repr__(self) -> str:
+        n = {split: getattr(self, split).shape[1] for split in SPLITS}
+        noise = self.noisy.gather(1, self.train).float().mean()
+        return (
+            f"{self.name}: {self.classes} classes, {len(self)} seeds, forgets {self.forgets}\n"
+            f"{n['retain']} retain + {n['forget']} forget + {n['test']} test examples, "
+            f"{noise:.0%} of the training labels noisy"
+        )
+
+    @property
+    def train(self) -> Tensor:
+        """Indices of the whole training set, retain then forget, shape (B, n_r + n_f)."""
+        return torch.cat([self.retain, self.forget], dim=1)
+
+    @property
+    def noisy(self) -> Tensor:
+        """Mask of the examples whose observed label is wrong, shape (B, N)."""
+        return (self.labels != self.truth).view(*self.labels.shape[:2], -1).any(-1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are; everything that is computed from it happens there."""
+        return self.inputs.device
+
+    def to(self, device: str | torch.device) -> Task:
+        """Return the same task on a device; the numbers drawn for it are the same everywhere."""
+        own = ("inputs", "truth", "labels", *SPLITS)
+        moved = {f: getattr(self, f).to(device) for f in own}
+        return replace(self, texts=self.texts and self.texts.to(device), **moved)
+
+    def tile(self, times: int) -> Task:
+        """Return the same splits several times over, for stacks under one another."""
+        again = {f: torch.cat([getattr(self, f)] * times) for f in ("labels", *SPLITS)}
+        return replace(self, seeds=self.seeds * times, **again)
+
+    def split(self, name: str) -> tuple[Tensor, Tensor]:
+        """Inputs (B, n, ...) and labels (B, n, ...) of a split; test labels are the true ones."""
+        index = getattr(self, known("split", name, SPLITS))
+        labels = self.truth.expand_as(self.labels) if name == "test" else self.labels
+        return self.inputs[index], pick(labels, index)
+
+
+def pick(values: Tensor, index: Tensor) -> Tensor:
+    """Of each row b the values at its own places: (B, N, ...) and (B, n) to (B, n, ...)."""
+    return values[torch.arange(len(index), device=index.device).unsqueeze(1), index]
+
+
+TASKS: dict[str, Callable[..., Task]] = {}
+
+
+def task(name: str) -> Callable:
+    """Register a function that builds a `Task` under `name`.
+
+    Examples
+    --------
+    >>> from mcu_lite.tasks.digits import digits
+    >>> @task("clean digits")
+    ... def clean(seeds, forget=0.1):
+    ...     return digits(seeds, forget, noise=0.0)
+    >>> load_task("clean digits", seeds=2, forget=0.2).forget.shape
+    torch.Size([2, 120])
+    >>> del TASKS["clean digits"]
+    """
+
+    def register(function: Callable[..., Task]) -> Callable[..., Task]:
+        TASKS[name] = function
+        return function
+
+    return register
+
+
+def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
+    """Build a registered task.
+
+    Parameters
+    ----------
+    name : str
+        One of ``TASKS``.
+    seeds : int or sequence of int
+        The seeds of the splits, or how many (0, 1, 2, ...).
+    **options
+        Passed on, see the task's own function, such as `digits`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, no seed or one twice, or an option out of its range.
+
+    Examples
+    --------
+    >>> load_task("digits", forget=0.1, seeds=2)
+    digits: 10 classes, 2 seeds, forgets a random 10%
+    540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
+    """
+    made = TASKS[known("task", name, TASKS)](seeds := seeds_of(seeds), **options)
+    if made.seeds != seeds:
+        raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
+    return made
+
+
+def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:
+    """Raise a `ValueError` unless `stack` has one row for each split of `task`."""
+    if len(stack) != len(task):
+        raise ValueError(f"{name} has {len(stack)} models but task has {len(task)} splits")

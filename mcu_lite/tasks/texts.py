@@ -1,0 +1,117 @@
+"""Questions with answers as tokens: what a model of text is trained on and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mcu_lite.models.architecture import Architecture
+
+IGNORED = -100
+"""Label of a token that is not to be predicted, as PyTorch has it."""
+ROWS_AT_ONCE = 32
+Pairs = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What can be asked of models of text beyond the labels of their task.
+
+    Parameters
+    ----------
+    decode : function from a list of tokens to str
+    end : int
+        The token that ends an answer.
+    paraphrased : tuple of two Tensor, shape (N, 1, L)
+        Inputs and labels: the same question, and the true answer in other words.
+    perturbed : tuple of two Tensor, shape (N, K, L)
+        The same with K false answers in the words of the paraphrase.
+    """
+
+    decode: Callable[[list[int]], str]
+    end: int
+    paraphrased: Pairs
+    perturbed: Pairs
+
+    def to(self, device: str | torch.device) -> Texts:
+        """Return the same texts on a device."""
+        asked = {f: getattr(self, f) for f in ("paraphrased", "perturbed")}
+        return replace(self, **{f: tuple(v.to(device) for v in own) for f, own in asked.items()})
+
+
+def pairs(
+    questions: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], length: int
+) -> Pairs:
+    """Inputs and labels of question-answer pairs, both int64 of shape (n, length).
+
+    The label of a token is the one that follows it, if that belongs to the answer; everywhere
+    else, and in the padding at the end, it is -100.
+
+    Raises
+    ------
+    ValueError
+        If a pair is longer than `length` + 1 tokens, or an answer is empty.
+    """
+    inputs = torch.zeros(len(questions), length, dtype=torch.long)
+    labels = torch.full_like(inputs, IGNORED)
+    for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        whole = torch.tensor([*question, *answer])
+        if not question or not answer or len(whole) > length + 1:
+            raise ValueError(
+                f"pair {i} has {len(question)} + {len(answer)} tokens; neither may be empty, and "
+                f"together at most {length + 1}"
+            )
+        inputs[i, : len(whole) - 1] = whole[:-1]
+        labels[i, len(question) - 1 : len(whole) - 1] = torch.tensor(answer)
+    return inputs, labels
+
+
+@torch.no_grad()
+def generate(
+    architecture: Architecture, rows: Tensor, inputs: Tensor, labels: Tensor, longest: int
+) -> Tensor:
+    """Answers of M models to n questions, the most probable token at every step.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Causal: a prediction depends on what stands before it alone.
+    rows : Tensor, shape (M, P)
+    inputs, labels : Tensor, shape (n, L)
+        As of `pairs`. The answers in them are not shown to the models.
+    longest : int
+        Tokens to generate, or fewer where L is reached.
+
+    Returns
+    -------
+    Tensor of int64, shape (M, n, longest)
+        Not cut at the end token; -100 where L is reached.
+    """
+    first = (labels != IGNORED).int().argmax(1)
+    parts = []
+    for few in rows.split(ROWS_AT_ONCE):
+        tokens = inputs.expand(len(few), -1, -1).clone()
+        answer = inputs.new_full((len(few), len(inputs), longest), IGNORED)
+        for step in range(longest):
+            place = first + step
+            inside = place < inputs.shape[1]
+            here = place.clamp(max=inputs.shape[1] - 1).expand(len(few), -1).unsqueeze(-1)
+            logits = architecture.logits(few, tokens)
+            best = logits.take_along_dim(here.unsqueeze(-1), 2).squeeze(2).argmax(-1)
+            answer[..., step] = best.where(inside, IGNORED)
+            following = (here + 1).clamp(max=inputs.shape[1] - 1)
+            write = (inside & (place + 1 < inputs.shape[1])).expand(len(few), -1).unsqueeze(-1)
+            old = tokens.gather(2, following)
+            tokens.scatter_(2, following, best.unsqueeze(-1).where(write, old))
+        parts.append(answer)
+    return torch.cat(parts)
+
+
+def written(answer: Tensor, texts: Texts) -> str:
+    """Return the words of a generated or true answer (L,), without what follows its end."""
+    tokens = [t for t in answer.tolist() if t != IGNORED]
+    stop = tokens.index(texts.end) if texts.end in tokens else len(tokens)
+    return texts.decode(tokens[:stop])

@@ -1,0 +1,130 @@
+"""One loop descends: training, unlearning and curve fitting differ only in their loss."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from IPython import get_ipython
+from torch import Tensor
+from tqdm.auto import trange
+
+from mcu_lite.models.seeding import seeded
+from mcu_lite.training.optimizers import adamw, sophia
+
+RowLoss = Callable[[Tensor], Tensor]
+
+
+def descend(
+    start: Tensor,
+    loss: RowLoss,
+    *,
+    steps: int,
+    lr: float,
+    decay: Callable[[float], float] = lambda progress: 1.0 - progress,
+    weight_decay: float = 0.01,
+    mask: Tensor | None = None,
+    curvature: Callable[[Tensor], Tensor] | None = None,
+    seed: int = 0,
+    label: str = "descending",
+) -> tuple[Tensor, Tensor]:
+    """Minimise one loss per row, all rows at once.
+
+    Parameters
+    ----------
+    start : Tensor, shape (B, ...)
+        Row b is one parametrisation: a model, or the free control points of a curve.
+    loss : function from (B, ...) to (B,)
+        Draws its own batch at each call. Row b of the result depends on row b only.
+    steps : int
+    lr : float
+        Rate at the start; `decay` maps the progress in [0, 1) to a factor.
+    weight_decay : float
+    mask : Tensor of bool, shape (B, ...), optional
+        What moves; the rest stays where it starts, though weights decay.
+    curvature : function from (B, ...) to (B, ...), optional
+        Estimates the diagonal of the Hessian. With it Sophia descends, without it AdamW.
+    seed : int
+        Seeds what the modules themselves draw (dropout).
+    label : str
+        Shown on the progress bar, which appears only for runs longer than a second.
+
+    Returns
+    -------
+    rows : Tensor, shape (B, ...)
+        NaN where a row diverged.
+    diverged : Tensor of bool, shape (B,)
+        Rows whose loss or gradient left the finite numbers.
+
+    Notes
+    -----
+    Gradients are clipped to norm 1, row by row. Everything else an optimizer does is
+    element-wise, so one optimizer serves all rows without mixing them.
+    """
+    if steps < 0 or not lr > 0:
+        raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")
+    rows = start.detach().clone().requires_grad_()
+    if curvature is None:
+        update = adamw(rows, weight_decay)
+    else:
+        update = sophia(rows, curvature, weight_decay)
+    diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    with seeded(seed, rows.device):
+        for step in trange(steps, desc=label, delay=1, leave=False, disable=not watched()):
+            value = loss(rows)
+            if value.shape != diverged.shape:
+                raise ValueError(f"loss must give {len(rows)} numbers, got {tuple(value.shape)}")
+            (gradient,) = torch.autograd.grad(value.sum(), rows)
+            norm = gradient.flatten(1).norm(dim=1)
+            diverged |= ~(value.detach().isfinite() & norm.isfinite())
+            update(_per_row(~diverged, gradient, norm), lr * decay(step / steps))
+            if mask is not None:
+                torch.where(mask, rows.detach(), start.detach(), out=rows.detach())
+    rows = rows.detach()
+    rows[diverged] = torch.nan
+    return rows, diverged
+
+
+def watched() -> bool:
+    """Whether somebody looks at the progress: a terminal, or a notebook that can be asked.
+
+    A chapter that is executed headlessly would keep the bar among its outputs.
+    """
+    kernel = getattr(get_ipython(), "kernel", None)
+    return sys.stderr.isatty() if kernel is None else bool(getattr(kernel, "_allow_stdin", False))
+
+
+def _per_row(alive: Tensor, gradient: Tensor, norm: Tensor) -> Tensor:
+    """Clip each row to norm 1, in place; a dead row gets 0, since NaN times 0 would spread."""
+    shape = (-1,) + (1,) * (gradient.ndim - 1)
+    gradient *= (1.0 / norm.clamp(min=1.0)).view(shape)
+    return gradient if alive.all() else gradient.where(alive.view(shape), 0.0)
+
+
+def cosine(progress: float) -> float:
+    """Cosine decay from 1 to 0."""
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[Tensor]:
+    """Endless batches of a split, each row in its own random order.
+
+    Parameters
+    ----------
+    index : Tensor of int64, shape (B, n)
+    size : int
+        Examples a batch; the last one of an epoch may be smaller.
+    rngs : list of B generators
+
+    Yields
+    ------
+    Tensor of int64, shape (B, size)
+        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up;
+        on the device of `index`.
+    """
+    n = index.shape[1]
+    while True:
+        order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
+        yield from order.to(index.device).split(size, dim=1)

@@ -1,0 +1,62 @@
+"""The chapters as they were executed at the ci profile; `make test` builds them first."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "book").glob("*.md"))
+CHAPTERS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
+APPENDIX = {"index", "methods", "tuning", "scorecard", "atlas", "bring-your-own", "teaching"}
+APPENDIX |= {"large-models"}
+
+
+def executed(chapter):
+    path = ROOT / "_build" / "ci" / "source" / "book" / f"{chapter.stem}.ipynb"
+    if not path.exists():
+        pytest.fail(f"{path} is missing: run `make book PROFILE=ci` first")
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_it_ran_quietly_at_the_profile_it_was_given(chapter):
+    code = [cell for cell in executed(chapter).cells if cell.cell_type == "code"]
+    assert any('profile = "ci"' in cell.source for cell in code)
+    outputs = [output for cell in code for output in cell.outputs]
+    assert all(cell.execution_count for cell in code)
+    assert not [o for o in outputs if o.output_type in ("stream", "error")]
+    assert not [o for o in outputs if "it/s" in str(o.get("data", ""))]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_its_computed_sentences_are_complete(chapter):
+    outputs = [o for cell in executed(chapter).cells for o in cell.get("outputs", [])]
+    texts = [o.data["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {})]
+    assert texts
+    bare = [re.sub(r"\{[\w:]+\}`", "`", text) for text in texts]  # roles are no open braces
+    assert not [t for t in bare if re.search(r"\bnan\b|<NA>|\{\w", t)]
+
+
+@pytest.mark.parametrize(
+    "chapter", [c for c in CHAPTERS if c.stem not in APPENDIX], ids=lambda p: p.stem
+)
+def test_it_has_the_sections_of_a_chapter(chapter):
+    text = chapter.read_text()
+    assert "**The question.**" in text
+    for heading in ("What to look for", "What we see", "Against the paper", "Exercises"):
+        assert f"\n## {heading}\n" in text
+    assert "mcu.scrub(" in text or "mcu.picture(" in text
+    labels = re.findall(r":label: (\S+)", text)
+    assert 2 <= len(labels) == len(re.findall(r"\{solution\} (\S+)\n:class: dropdown", text))
+    assert "{cite" in text or chapter.stem == "same-method-two-seeds"
+    assert "mcu.download(" in text
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_its_source_holds_no_outputs_and_no_results(chapter):
+    text = chapter.read_text()
+    assert text.startswith("---\njupytext:")
+    prose = re.sub(r"```.*?\n```", "", text, flags=re.S)
+    assert not re.search(r"\d ?(nats|%) (on|against|at) ", prose)

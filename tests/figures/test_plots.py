@@ -1,0 +1,134 @@
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mcu_lite as mcu
+from mcu_lite.figures import along_t as plots
+from mcu_lite.figures.scrub import legend
+
+
+def table(values, seeds=(0, 1)):
+    """A made-up accuracy along t: `values` for the first seed, one more for every other."""
+    ts = np.linspace(0, 1, len(values))
+    frames = [
+        pd.DataFrame({"t": ts, "seed": s, "split": "retain", "metric": "accuracy"}).assign(
+            value=np.asarray(values, float) + i
+        )
+        for i, s in enumerate(seeds)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_the_line_is_the_mean_and_the_band_one_standard_deviation():
+    ax = mcu.plot_along_t(table([1, 5, 3]), "accuracy")
+    (line,) = ax.lines
+    np.testing.assert_allclose(line.get_ydata(), [1.5, 5.5, 3.5])
+    (band,) = ax.collections
+    low, high = band.get_datalim(ax.transData).get_points()[:, 1]
+    assert (low, high) == pytest.approx((1.5 - 0.5**0.5, 5.5 + 0.5**0.5))
+
+
+def test_diverged_seeds_are_left_out_and_the_figure_says_so():
+    whole = table([1, 2], seeds=(0, 1, 2))
+    whole.loc[whole.seed == 2, "value"] = np.nan
+    ax = mcu.plot_along_t(whole, "accuracy")
+    assert "1 diverged left out" in ax.get_title()
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.5, 2.5])
+
+
+def test_a_picture_takes_the_pages_colours_and_says_what_it_shows():
+    ax = mcu.plot_along_t({"npo": table([1, 5, 3])}, "accuracy")
+    html = mcu.picture(ax).data
+    assert plots.INK not in html and "currentColor" in html
+    (label,) = re.findall('aria-label="([^"]*)"', html)
+    assert "npo retain from 1.50 at t=0 to 3.50 at t=1, between 1.50 and 5.50" in label
+
+
+def test_models_side_by_side_show_every_seed(theta, oracle, task):
+    tables = {n: mcu.evaluate(s, task) for n, s in (("original", theta), ("oracle", oracle))}
+    ax = mcu.plot_models(tables, "accuracy")
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    assert [len(line.get_ydata()) for line in dots] == [len(task)] * 6
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["original", "oracle"]
+    assert "oracle forget" in ax.get_label()
+
+
+def test_mean_and_standard_deviation_in_words():
+    assert mcu.mean_sd(pd.Series([1.0, 3.0, np.nan])) == "2.00 ± 1.41"
+
+
+def frames(widget):
+    """The overlay's and the text's frames, by panel, of a slider."""
+    found = []
+    for child in getattr(widget, "children", ()):
+        if type(child).__name__ == "Stack":
+            found.append([frame.value for frame in child.children])
+        else:
+            found += frames(child)
+    return found
+
+
+def test_the_slider_has_one_frame_for_each_t_with_marker_and_numbers():
+    values = [1, 5, 3]
+    slider = mcu.scrub({"a": table(values), "b": table(values[::-1])}, metrics=["accuracy"])
+    marks, numbers = frames(slider)
+    assert len(marks) == len(numbers) == 3 == len(set(marks)) == len(set(numbers))
+    assert "5.500" in numbers[1] and "0.707" in numbers[1]
+    height = {m: float(re.findall(r'cy="([\d.]+)"', m)[0]) for m in marks}
+    assert height[marks[1]] < height[marks[2]] < height[marks[0]]
+
+
+def test_the_marker_lies_on_the_curve():
+    """Base and overlay share one coordinate system: the dot is where matplotlib drew the line."""
+    slider = mcu.scrub(table([1, 5, 3]), metrics=["accuracy"])
+    marks, _ = frames(slider)
+    dots = [tuple(map(float, re.search(r'cx="([\d.]+)" cy="([\d.]+)"', m).groups())) for m in marks]
+    base = next(v for v in html_values(slider) if "clip-path" in v)
+    drawn = re.findall(r'd="(M[\d. ]+\nL[\d. ]+\nL[\d. ]+)\n"', base)
+    assert any(np.allclose(points(path), dots, atol=0.2) for path in drawn)
+
+
+def points(path):
+    return np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", path), float)
+
+
+def html_values(widget):
+    if hasattr(widget, "children"):
+        return [value for child in widget.children for value in html_values(child)]
+    return [widget.value] if type(widget).__name__ == "HTML" else []
+
+
+def many(count):
+    return {f"model {i}": table([i, i + 1]) for i in range(count)}
+
+
+def test_every_table_has_a_style_of_its_own():
+    ax = mcu.plot_along_t(many(4), "accuracy")
+    assert len({line.get_linestyle() for line in ax.lines}) == len(ax.lines) == 4
+    assert all(f"model {i}" in ax.get_label() for i in range(4))
+    assert legend(many(4), ["accuracy"]).value.count("model ") == 4
+
+
+def test_the_slider_is_light():
+    long = {name: table(np.linspace(0, 1, 101)) for name in "ab"}
+    assert sum(map(len, html_values(mcu.scrub(long, metrics=["accuracy"])))) < 150_000
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: mcu.scrub(table([1, 2]), metrics=["beauty"]), "'accuracy'"),
+        (lambda: mcu.scrub({"a": table([1, 2]), "b": table([1, 2, 3])}), "same ts"),
+        (lambda: mcu.scrub({}), "at least one"),
+        (lambda: mcu.scrub(many(5), metrics=["accuracy"]), "tables must be at most 4, .*model 4"),
+        (lambda: mcu.plot_along_t(many(5), "accuracy"), "tables must be at most 4, .*model 4"),
+        (lambda: legend(many(5), ["accuracy"]), "tables must be at most 4, .*model 4"),
+        (lambda: mcu.plot_along_t(pd.DataFrame({"t": [0.0]}), "accuracy"), "columns"),
+        (lambda: mcu.plot_models({"a": table([1, 2])}, "beauty"), "'accuracy'"),
+    ],
+)
+def test_bad_input_is_named(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()

@@ -1,0 +1,151 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax
+from scipy.stats import entropy
+from sklearn.metrics import log_loss, roc_auc_score
+
+import mcu_lite as mcu
+from mcu_lite.metrics import connectivity, registry, to_oracle
+from mcu_lite.metrics.evaluation import evaluator
+
+
+def test_js_and_kl_against_scipy():
+    p, q = np.random.default_rng(0).normal(size=(2, 50, 6)) * 3
+    a, b = softmax(p, -1), softmax(q, -1)
+    np.testing.assert_allclose(
+        to_oracle.js(np.log(a), np.log(b)), jensenshannon(a, b, axis=-1) ** 2, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        to_oracle.kl(np.log(a), np.log(b)), entropy(a, b, axis=-1), atol=1e-12
+    )
+
+
+def test_loss_accuracy_and_membership_against_scikit_learn(path, task):
+    table = mcu.evaluate(path, task, ts=[0.0, 0.4])
+    model = path.model_at(0.4, i=1)
+    value = table[(table.t == 0.4) & (table.seed == 1)].set_index(["metric", "split"]).value
+    for split in ("retain", "forget", "test"):
+        x, y = (part[1] for part in task.split(split))
+        p = model(x).detach().double().softmax(-1).numpy()
+        assert value["loss", split] == pytest.approx(log_loss(y, p, labels=range(10)), abs=1e-3)
+        assert value["accuracy", split] == pytest.approx((p.argmax(-1) == y.numpy()).mean())
+    score = []
+    for split in ("forget", "test"):
+        index = getattr(task, split)[1]
+        logits = model(task.inputs[index])
+        score.append(logits.log_softmax(-1)[range(len(index)), task.labels[1, index]].detach())
+    member = np.r_[np.ones(len(score[0])), np.zeros(len(score[1]))]
+    expected = roc_auc_score(member, np.concatenate(score))
+    assert value["mia_auc", "forget"] == pytest.approx(expected, abs=2e-3)
+
+
+def test_zrf_of_the_incompetent_model_is_one(task):
+    logits = {"forget": np.random.default_rng(0).normal(size=(1, 5, 10))}
+    outputs = registry.Outputs(logits, {}, incompetent=registry.Outputs(logits, {}))
+    assert to_oracle.zrf(outputs, "forget") == pytest.approx(1.0)
+
+
+def test_fitted_attack_finds_members_of_the_original(theta, oracle, task):
+    auc = [mcu.evaluate(s, task, metrics=["mia_fitted"]).value.mean() for s in (theta, oracle)]
+    assert auc[0] > 0.6 > 0.55 > abs(auc[1] - 0.5) + 0.35
+
+
+def test_derived_measures_on_closed_forms():
+    ts = np.linspace(0, 1, 101)
+    bump = 4 * ts * (1 - ts)
+    assert connectivity.barrier(bump + ts, ts) == pytest.approx(1.0)
+    assert connectivity.roughness(bump) == pytest.approx(2.0)
+    assert connectivity.monotonicity(bump) == pytest.approx(0.0)
+    assert connectivity.roughness(ts**2) == pytest.approx(0.0)
+    assert connectivity.monotonicity(1 - ts) == pytest.approx(1.0)
+    assert connectivity.monotonicity(0 * ts) == 1.0
+    assert connectivity.effective_interval(bump, ts, "higher") == (0.01, 0.99)
+    assert np.isnan(connectivity.effective_interval(ts, ts, "higher")).all()
+
+
+def test_a_diverged_curve_is_not_taken_for_a_monotone_one():
+    curves = [[1.0, 4.0, 3.0], [1.0, np.nan, 3.0], [np.nan] * 3]
+    np.testing.assert_equal(connectivity.monotonicity(curves), [0.5, np.nan, np.nan])
+
+
+def test_measures_summarise_every_curve_of_a_table():
+    ts = np.linspace(0, 1, 101)
+    bump = 4 * ts * (1 - ts)
+    table = losses(bump + ts, -bump, ts)
+    lines = connectivity.measures(table).set_index("split")
+    assert lines.loc["retain", ["start", "middle", "end"]].tolist() == pytest.approx([0, 1.5, 1])
+    assert lines.barrier.to_dict() == pytest.approx({"retain": 1.0, "forget": 0.0})
+    assert lines.dip.to_dict() == pytest.approx({"retain": 0.0, "forget": 1.0})
+    with pytest.raises(ValueError, match="two or more t"):
+        connectivity.measures(table[table.t == 0])
+
+
+def losses(retain, forget, ts):
+    parts = [
+        pd.DataFrame({"t": ts, "split": s, "value": v})
+        for s, v in (("retain", retain), ("forget", forget))
+    ]
+    return pd.concat(parts).assign(seed=0, metric="loss")
+
+
+def test_is_connected_names_the_inequality_the_place_and_the_amount():
+    ts = np.linspace(0, 1, 11)
+    flat = np.ones(11)
+    assert mcu.is_connected(losses(flat, flat, ts)).connected.all()
+    bump = flat + 0.5 * (np.arange(11) == 3)
+    (line,) = mcu.is_connected(losses(bump, flat, ts), 0.1).itertuples()
+    assert (line.connected, line.breaks, line.t) == (False, "retain", ts[3])
+    assert line.by == pytest.approx(0.4)
+    (line,) = mcu.is_connected(losses(flat, flat - 2 * (np.arange(11) == 8), ts), 0.1).itertuples()
+    assert (line.connected, line.breaks, line.t) == (False, "forget", ts[8])
+    assert mcu.is_connected(losses(flat, flat * np.nan, ts)).connected.isna().all()
+
+
+def test_an_evaluator_asks_the_oracle_once_and_says_what_evaluate_says(
+    path, theta, oracle, task, monkeypatch
+):
+    asked, predict = [], mcu.Architecture.predict
+
+    def counted(self, rows, *inputs, **how):
+        asked.append(len(rows))
+        return predict(self, rows, *inputs, **how)
+
+    names = ["js_to_oracle", "zrf", "loss"]
+    alone = [mcu.evaluate(m, task, 3, metrics=names, oracle=oracle) for m in (path, theta)]
+    monkeypatch.setattr(mcu.Architecture, "predict", counted)
+    measure = evaluator(task, metrics=names, oracle=oracle)
+    for table, models in zip(alone, (path, theta)):
+        pd.testing.assert_frame_equal(measure(models, 3), table)
+    # For each split: the oracle, the incompetent model, three points of the path; later one model.
+    assert sorted(asked) == sorted(len(task) * [1, 1, 3, 1])
+
+
+def test_the_oracle_may_be_of_another_architecture(theta, task):
+    other = mcu.train(task, lambda: mcu.mlp(width=16), epochs=5)
+    table = mcu.evaluate(theta, task, metrics=["kl_to_oracle"], oracle=other)
+    value = table[(table.seed == 1) & (table.split == "test")].value.item()
+    x, _ = task.split("test")
+    p, q = (s.module(1)(x[1]).detach().double().softmax(-1).numpy() for s in (other, theta))
+    assert value == pytest.approx(entropy(p, q, axis=-1).mean(), rel=1e-4)
+
+
+def test_bad_input_is_named(path, task):
+    with pytest.raises(ValueError, match="'accuracy'"):
+        mcu.evaluate(path, task, metrics=["beauty"])
+    with pytest.raises(ValueError, match="oracle"):
+        mcu.evaluate(path, task, metrics=["kl_to_oracle"])
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        mcu.evaluate(path, task, ts=[-0.1])
+    with pytest.raises(ValueError, match="at least one t"):
+        mcu.evaluate(path, task, ts=[])
+    with pytest.raises(ValueError, match="at least one metric"):
+        mcu.evaluate(path, task, metrics=[])
+
+
+def test_curves_at_different_ts_are_not_taken_for_diverged_ones():
+    tables = [losses(ts, ts, ts).assign(a=n) for n in (3, 5) for ts in [np.linspace(0, 1, n)]]
+    for judge in (mcu.is_connected, connectivity.measures):
+        with pytest.raises(ValueError, match="the same ts"):
+            judge(pd.concat(tables))

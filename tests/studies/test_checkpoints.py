@@ -1,0 +1,198 @@
+"""What is saved comes back; what is not a checkpoint is refused by name, and never run."""
+
+import hashlib
+import json
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load as read
+from safetensors.torch import save as written
+
+import mcu_lite as mcu
+from mcu_lite.studies import cache
+from mcu_lite.studies.checkpoints import pack, pack_table, unpack, unpack_table
+
+PACKAGE = Path(mcu.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """Three small models with everything that a stack can know."""
+    architecture = mcu.Architecture(torch.nn.Linear(4, 3))
+    rows = torch.randn(3, 15, generator=torch.Generator().manual_seed(0))
+    lost = torch.tensor([False, True, False])
+    rows[1] = torch.nan
+    origin = mcu.Stack(architecture, rows.nan_to_num() + 1, "original", initial=torch.zeros(3, 15))
+    return mcu.Stack(architecture, rows, "npo", rows.nan_to_num(), origin, lost, torch.rand(3, 2))
+
+
+@pytest.fixture(scope="module")
+def curve(stack):
+    control = torch.randn(3, 2, 15, generator=torch.Generator().manual_seed(1))
+    return mcu.Path("bezier", control, stack.architecture, torch.tensor([False, False]), "npo")
+
+
+def test_a_stack_comes_back_with_all_that_it_knows(stack, tmp_path):
+    mcu.save_models(stack, tmp_path / "s.safetensors")
+    back = mcu.load_models(tmp_path / "s.safetensors", stack.architecture)
+    for own, other in ((stack, back), (stack.origin, back.origin)):
+        assert own.label == other.label
+        for name in ("rows", "initial", "diverged", "spread"):
+            one, two = getattr(own, name), getattr(other, name)
+            assert one is two is None or torch.equal(one.nan_to_num(9), two.nan_to_num(9))
+
+
+def test_a_path_comes_back_and_its_models_are_the_same(curve, tmp_path):
+    mcu.save_models(curve, tmp_path / "c.safetensors")
+    back = mcu.load_models(tmp_path / "c.safetensors", torch.nn.Linear(4, 3))
+    assert (back.kind, back.objective) == ("bezier", "npo")
+    assert torch.equal(back.rows([0, 0.3, 1]), curve.rows([0, 0.3, 1]))
+
+
+def test_other_programs_can_read_it(stack):
+    parts = read(pack(stack))
+    assert torch.equal(parts["origin.rows"], stack.origin.rows)
+
+
+class Bomb:
+    def __reduce__(self):
+        return pytest.fail, ("the pickle was opened",)
+
+
+def changed(stack, head=None, **parts):
+    """The checkpoint with other tensors (None: without one), or another header."""
+    content = pack(stack)
+    size = int.from_bytes(content[:8], "little")
+    old = json.loads(content[8 : 8 + size])["__metadata__"]
+    kept = {k: v for k, v in (read(content) | parts).items() if v is not None}
+    return written(kept, {k: v for k, v in (old | (head or {})).items() if v is not None})
+
+
+HOSTILE = {
+    "a pickle in disguise": (lambda s: pickle.dumps(Bomb()), "looks like a pickle"),
+    "a torch file in disguise": (lambda s: b"PK\x03\x04" + bytes(90), "looks like a pickle"),
+    "nothing": (lambda s: b"", "header|metadata"),
+    "a huge header": (lambda s: (2**62).to_bytes(8, "little") + pack(s)[8:], "header|metadata"),
+    "half of it": (lambda s: pack(s)[: len(pack(s)) // 2], "header|metadata"),
+    "something behind it": (lambda s: pack(s) + b"\x80", "header|metadata"),
+    "NaN": (lambda s: changed(s, rows=torch.full((3, 15), torch.nan)), "NaN"),
+    "infinite starts": (lambda s: changed(s, initial=torch.full((3, 15), torch.inf)), "initial"),
+    "no rows": (lambda s: changed(s, rows=None), "lacks 'rows'"),
+    "a number for rows": (lambda s: changed(s, rows=torch.tensor(1.0)), "rows|0-d"),
+    "rows too short": (lambda s: changed(s, rows=torch.zeros(3, 14)), r"\(3, 14\).*\(3, 15\)"),
+    "integers": (lambda s: changed(s, rows=torch.zeros(3, 15).long()), "int64.*floating"),
+    "floating truth": (lambda s: changed(s, diverged=torch.zeros(3)), "float32.*bool"),
+    "a short spread": (lambda s: changed(s, spread=torch.zeros(2, 2)), "spread"),
+    "another origin": (
+        lambda s: changed(
+            s,
+            **{
+                "origin.rows": torch.zeros(2, 15),
+                "origin.initial": None,
+                "origin.diverged": torch.zeros(2, dtype=torch.bool),
+            },
+        ),
+        "origin has 2 models, expected 3",
+    ),
+    "a stranger": (lambda s: changed(s, hook=torch.zeros(1)), "also holds hook"),
+    "no format": (lambda s: changed(s, {"format": None}), "format is None"),
+    "no layout": (lambda s: changed(s, {"layout": None}), "lacks 'layout'"),
+    "another layout": (lambda s: changed(s, {"layout": '[["weight", 3, 5]]'}), "architecture"),
+    "a deep layout": (lambda s: changed(s, {"layout": "[" * 10**5}), "recursion"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_checkpoint_is_refused_by_name(what, stack, tmp_path):
+    make, says = HOSTILE[what]
+    file = tmp_path / "given.safetensors"
+    file.write_bytes(make(stack))
+    with pytest.raises(ValueError, match=f"given.safetensors is no checkpoint.*(?:{says})"):
+        mcu.load_models(file, stack.architecture)
+
+
+def test_a_hostile_curve_is_refused(curve):
+    def refused(says, head=None, **parts):
+        with pytest.raises(ValueError, match=says):
+            unpack(changed(curve, head, **parts), curve.architecture, "file")
+
+    refused("NaN", control=torch.full((3, 2, 15), torch.nan))
+    refused("control has shape", control=torch.zeros(3, 15))
+    refused("control has shape", control=torch.zeros(3, 2, 16))
+    refused("linear curve has 3", {"curve": "linear"})
+    refused("curve is 'circle'", {"curve": "circle"})
+    refused("lacks 'diverged'", diverged=None)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_damage_is_a_value_error_or_no_harm(stack, data):
+    content = bytearray(pack(stack))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        back = unpack(bytes(content), stack.architecture, "file")
+    except ValueError as error:
+        assert str(error).startswith("file is no checkpoint")
+    else:
+        assert back.rows.shape == (3, 15) and back.rows[~back.diverged].isfinite().all()
+
+
+def test_a_missing_file_is_named(stack, tmp_path):
+    with pytest.raises(ValueError, match="nowhere cannot be read: No such file"):
+        mcu.load_models(tmp_path / "nowhere", stack.architecture)
+
+
+def test_a_write_that_fails_leaves_the_old_file(stack, tmp_path, monkeypatch):
+    file = tmp_path / "s"
+    mcu.save_models(stack, file)
+    before = file.read_bytes()
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        mcu.save_models(stack.origin, file)
+    assert file.read_bytes() == before
+
+
+def test_a_table_comes_back(tmp_path):
+    table = pd.DataFrame(
+        {
+            "t": [0.0, np.nan, 1.0],
+            "split": ["retain", "forget", "retain"],
+            "seed": [3, 4, 5],
+            "connected": [True, False, True],
+        }
+    )
+    cache.save(tmp_path, "table", table)
+    pd.testing.assert_frame_equal(cache.load(tmp_path, "table"), table)
+    with pytest.raises(ValueError, match="'x' of table must hold numbers, or strings"):
+        pack_table(pd.DataFrame({"x": [object()]}))
+    with pytest.raises(ValueError, match="file is no table.*looks like a pickle"):
+        unpack_table(pickle.dumps(Bomb()), "file")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_missing_string_does_not_come_back_as_another(missing):
+    table = pd.DataFrame({"split": ["retain", missing, "forget"]})
+    with pytest.raises(ValueError, match="'split' of table must .* none missing, got"):
+        pack_table(table)
+
+
+def test_an_entry_with_the_right_digest_but_a_pickle_inside_is_not_opened(tmp_path):
+    body = pickle.dumps(Bomb())
+    (tmp_path / "one").write_bytes(hashlib.sha256(body).digest() + body)
+    with pytest.warns(UserWarning, match="looks like a pickle"):
+        assert cache.load(tmp_path, "one") is None
+
+
+def test_nothing_in_the_package_can_unpickle():
+    found = re.compile(r"\bpickle\b|torch\.load\(|\bjoblib\b|allow_pickle=True|\bshelve\b|\bdill\b")
+    for file in PACKAGE.glob("*.py"):
+        code = re.sub(r'""".*?"""|"[^"\n]*"|#.*', "", file.read_text(), flags=re.S)
+        assert not found.search(code), file.name

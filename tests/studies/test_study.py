@@ -1,0 +1,409 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tqdm import tqdm
+
+import mcu_lite as mcu
+from mcu_lite.studies import cache, conditions, study
+from mcu_lite.studies.results import Kept
+
+SETTING = mcu.Setting(seeds=2, ts=3, epochs=2)
+CONDITIONS = [
+    mcu.Condition("Rand", mcu.Endpoint(m, 0), mcu.Endpoint(m, 1), curve)
+    for m in ("npo", "graddiff", "finetune")
+    for curve in ("linear", "bezier")
+]
+RUN = "import sys; sys.path.insert(0, 'tests/studies'); import test_study as t; "
+RUN += "t.everything(sys.argv[1])"
+
+
+def everything(folder):
+    return mcu.run(CONDITIONS, SETTING, cache=folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A cache that holds every condition, and the table that came out of it."""
+    folder = tmp_path_factory.mktemp("cache")
+    return folder, everything(folder)
+
+
+def entries(folder):
+    return {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.suffix != ".part"}
+
+
+def test_the_table_is_what_the_functions_measure(finished):
+    """Although a study measures the ends once, for all curves that share them."""
+    _, table = finished
+    task = mcu.load_task("digits", seeds=2)
+    theta = mcu.train(task, epochs=2)
+    a, b = (mcu.unlearn(theta, task, "npo", seed=s) for s in (0, 1))
+    path = mcu.connect(a, b, task, objective="npo")
+    oracle = mcu.unlearn(theta, task, "retrain", seed=conditions.ORACLE.seed, epochs=2)
+    expected = mcu.evaluate(path, task, ts=3, oracle=oracle)
+    own = table.query("a == 'npo seed=0' and curve == 'bezier'")[list(expected)]
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), expected, rtol=1e-3, atol=1e-4)
+    assert table.groupby(["a", "b", "curve"]).ngroups == len(CONDITIONS)
+    assert not table.duplicated().any()
+
+
+def test_conditions_fitted_together_equal_conditions_fitted_alone(finished, tmp_path):
+    _, together = finished
+    chosen = CONDITIONS[3]
+    alone = mcu.run([chosen], SETTING, cache=tmp_path)
+    own = together[(together.a == str(chosen.a)) & (together.curve == chosen.curve)]
+    assert own.value.to_numpy() == pytest.approx(alone.value.to_numpy(), rel=1e-4, abs=1e-4)
+
+
+def test_a_second_run_computes_nothing(finished, monkeypatch):
+    folder, table = finished
+    before = entries(folder)
+    monkeypatch.setattr(study, "train", None)
+    monkeypatch.setattr(study, "unlearn", None)
+    monkeypatch.setattr(study, "connect", None)
+    pd.testing.assert_frame_equal(everything(folder), table)
+    assert entries(folder) == before
+
+
+def test_a_killed_study_resumes_where_it_was(finished, tmp_path):
+    running = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)])
+    while len(kept := entries(tmp_path)) < 4:
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    kept = entries(tmp_path)
+    assert len(kept) < len(entries(finished[0]))
+    pd.testing.assert_frame_equal(everything(tmp_path), finished[1])
+    assert kept.items() <= entries(tmp_path).items()
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
+    folder, table = finished
+    name = name_of(CONDITIONS[0])
+    content = bytearray((folder / name).read_bytes())
+    content[place] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged"):
+        again = everything(folder)
+    pd.testing.assert_frame_equal(again, table, rtol=1e-4, atol=1e-4)
+
+
+def test_an_empty_entry_is_noticed(tmp_path):
+    cache.save(tmp_path, "one", pd.DataFrame({"x": [1]}))
+    (tmp_path / "one").write_bytes(b"")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert cache.load(tmp_path, "one") is None
+
+
+def name_of(item, setting=SETTING):
+    return Kept(setting, Path()).name(item)
+
+
+def test_changed_parameters_have_another_name():
+    end = mcu.Endpoint("npo")
+    names = {
+        name_of(end),
+        name_of(mcu.Endpoint("npo", lr=1e-2)),
+        name_of(mcu.Endpoint("npo", seed=1)),
+        name_of(end, mcu.Setting(seeds=3, ts=3, epochs=2)),
+        name_of(end, mcu.Setting(seeds=2, ts=3, epochs=2, options={"forget": 0.2})),
+    }
+    assert len(names) == 5
+
+
+def test_code_of_ones_own_is_part_of_the_names_of_what_it_makes(monkeypatch):
+    end = mcu.Endpoint("npo")
+    path = mcu.Condition("Met", end, mcu.Endpoint("scrub"))
+    first = [name_of(end), name_of(path), name_of(("measured", end))]
+
+    def changed():
+        nonlocal first
+        before, first = first, [name_of(end), name_of(path), name_of(("measured", end))]
+        return [old != new for old, new in zip(before, first)]
+
+    def with_another(registry, name, part):
+        monkeypatch.setitem(registry, name, replace(registry[name], **part))
+        return changed()
+
+    assert changed() == [False, False, False]
+    assert with_another(mcu.METHODS, "npo", {"lr": 1e-2}) == [True, True, True]
+    assert with_another(mcu.METHODS, "scrub", {"lr": 1e-2}) == [False, True, False]
+    assert with_another(mcu.METHODS, "delete", {"lr": 1e-2}) == [False, False, False]
+    assert with_another(mcu.METRICS, "loss", {"label": "other"}) == [False, True, True]
+    monkeypatch.setitem(mcu.MODELS, "mlp", partial(mcu.mlp, width=8))
+    assert changed() == [True, True, True]
+    task = mcu.TASKS["digits"]
+    monkeypatch.setitem(mcu.TASKS, "digits", lambda seeds, forget=0.1: task(seeds, forget))
+    assert changed() == [True, True, True]
+
+
+def test_a_worker_with_other_code_computes_nothing(tmp_path, monkeypatch):
+    other = Kept(SETTING, tmp_path, package="of another version")
+    with pytest.raises(RuntimeError, match="another version of mcu_lite"):
+        study._work(mcu.Endpoint("original"), other)
+    monkeypatch.setattr("mcu_lite.studies.results.CHECKED", set())  # as in a new process
+    caller = Kept(SETTING, tmp_path)
+    caller.name(CONDITIONS[0])
+    npo = mcu.METHODS["npo"]
+    with monkeypatch.context() as patch:
+        patch.setitem(mcu.METHODS, "npo", replace(npo, losses=lambda f, r: (None, r.loss)))
+        with pytest.raises(RuntimeError, match="method 'npo' is another one in a worker"):
+            study._work(mcu.Endpoint("npo"), caller)
+        patch.delitem(mcu.METHODS, "npo")
+        with pytest.raises(RuntimeError, match="a worker does not know method 'npo'"):
+            study._work(mcu.Endpoint("original"), caller)
+    assert not entries(tmp_path)
+    study._work(mcu.Endpoint("original"), caller)
+    assert len(entries(tmp_path)) == 1
+
+
+def test_a_global_that_only_the_caller_has_set_is_noticed_by_spawned_workers(tmp_path):
+    """Below `__main__`, which has another name in them."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "main.py").write_text(MAIN)
+    command = [sys.executable, "main.py", str(tmp_path / "cache")]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.stdout.split("\n")[:2] == ["same", "method 'capped' is another one"], ran.stderr
+
+
+MINE = """
+import mcu_lite as mcu
+cap = [4.0]
+@mcu.method("capped", source="test")
+def capped(forget, retain):
+    return -forget.loss.clamp(max=cap[0]), retain.loss
+"""
+MAIN = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+import mcu_lite as mcu
+import mine
+
+@mcu.metric("halved", "half of the loss", "lower")
+def halved(outputs, split):
+    return outputs.logits[split].mean((1, 2))
+
+def table(**how):
+    ends = [mcu.Endpoint("capped", seed) for seed in (0, 1)]
+    line = mcu.Condition("Rand", *ends, "linear")
+    setting = mcu.Setting(seeds=1, ts=3, epochs=1, steps=1)
+    return mcu.run([line], setting, cache=sys.argv[1], **how)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        print("same" if table(executor=pool).equals(table()) else "other")
+        mine.cap[0] = 1.0
+        try:
+            table(executor=pool)
+        except RuntimeError as error:
+            print(str(error).partition(" in a worker")[0])
+"""
+
+
+def test_data_that_a_task_reads_are_part_of_the_name(tmp_path):
+    pool = {"inputs": torch.randn(60, 4, generator=torch.Generator().manual_seed(0))}
+    pair = mcu.Condition("Rand", mcu.Endpoint("npo"), mcu.Endpoint("npo", seed=1), "linear")
+
+    @mcu.task("pool")
+    def drawn(seeds):
+        return mcu.task_of(pool["inputs"], torch.arange(60) % 2, forget=0.1, seeds=seeds)
+
+    def losses(folder):
+        own = mcu.Setting(seeds=1, ts=3, epochs=1, steps=1, task="pool", model="pool's")
+        return mcu.run([pair], own, cache=tmp_path / folder).value.to_numpy()
+
+    mcu.MODELS["pool's"] = lambda: torch.nn.Linear(4, 2)
+    try:
+        before = losses("one")
+        pool["inputs"] *= 10
+        assert losses("one") == pytest.approx(losses("two"), nan_ok=True)
+        assert losses("one") != pytest.approx(before, nan_ok=True)
+    finally:
+        del mcu.TASKS["pool"], mcu.MODELS["pool's"]
+
+
+def test_an_executor_gives_the_same_table(finished, tmp_path):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        table = mcu.run(CONDITIONS, SETTING, cache=tmp_path, executor=pool)
+    pd.testing.assert_frame_equal(table, finished[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_cluster_loses_a_worker_and_nothing_else(finished, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    # As on a machine with several GPUs: each worker knows its own by its environment.
+    own = [{"nthreads": 1, "env": {"CUDA_VISIBLE_DEVICES": str(i)}} for i in range(2)]
+    workers = {i: {"cls": distributed.Nanny, "options": options} for i, options in enumerate(own)}
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard_address": ":0"}}
+    cluster = distributed.SpecCluster(workers, scheduler)
+    with cluster, distributed.Client(cluster) as client:
+        assert client.dashboard_link.endswith("/status")
+        seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        assert sorted(seen.values()) == ["0", "1"]
+        victim = next(iter(cluster.workers.values()))
+        killer = threading.Thread(target=kill_midway, args=(tmp_path, victim.pid))
+        killer.start()
+        table = mcu.run(CONDITIONS, SETTING, cache=tmp_path, executor=client.get_executor())
+        killer.join()
+    pd.testing.assert_frame_equal(table, finished[1], rtol=1e-4, atol=1e-4)
+    kept = dict(line.split() for line in (tmp_path / "kept").read_text().splitlines())
+    assert kept and all(entries(tmp_path)[name] == int(when) for name, when in kept.items())
+
+
+@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor(1)])
+def test_a_bar_counts_what_is_finished_with_any_executor(pool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "watched", lambda: True)
+    now = {"delay": 0, "mininterval": 0, "file": sys.stderr}
+    monkeypatch.setattr(study, "tqdm", lambda *given, **options: tqdm(*given, **options | now))
+    mcu.run(CONDITIONS[:1], SETTING, cache=tmp_path, executor=pool)
+    shown = capsys.readouterr().err
+    assert "endpoints" in shown and "3/3" in shown and "paths" in shown
+
+
+def kill_midway(folder, pid):
+    """Kill a worker once three results are kept; write down which, and when they were written."""
+    while len(kept := entries(folder)) < 3:
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    (folder / "kept").write_text("".join(f"{name} {when}\n" for name, when in kept.items()))
+
+
+def test_the_original_can_be_an_end(tmp_path):
+    line = mcu.Condition("original", mcu.Endpoint("original"), mcu.Endpoint("npo"), "linear")
+    table = mcu.run([line], SETTING, cache=tmp_path)
+    task = mcu.load_task("digits", seeds=2)
+    expected = mcu.evaluate(mcu.train(task, epochs=2), task, metrics=["loss"]).value
+    own = table.query("t == 0 and metric == 'loss'").value
+    assert own.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-4)
+
+
+def test_endpoints_are_the_models_of_the_study(finished):
+    folder, _ = finished
+    end = mcu.Endpoint("npo", 1)
+    stack = mcu.endpoints([end], SETTING, cache=folder)[end]
+    task = mcu.load_task("digits", seeds=2)
+    expected = mcu.unlearn(mcu.train(task, epochs=2), task, "npo", seed=1)
+    torch.testing.assert_close(stack.rows, expected.rows, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(stack.origin.rows, expected.origin.rows, rtol=1e-4, atol=1e-4)
+
+
+PAPER = {
+    "Rand": lambda a, b: (a.method, a.seed != b.seed) == (b.method, True),
+    "Met": lambda a, b: a.method != b.method,
+    "CL": lambda a, b: (a.curriculum, b.curriculum, a.order, b.order) == (0, 1, 1, 1),
+    "CL–CL": lambda a, b: a.curriculum == b.curriculum == 1 and a.seed != b.seed,
+    "SO": lambda a, b: (a.curriculum, b.curriculum, a.order, b.order) == (0, 0, 1, 2),
+    "SO–SO": lambda a, b: a.order == b.order == 2 and a.seed != b.seed,
+    "CL×SO": lambda a, b: {a.curriculum, b.curriculum} <= {0, 1} and (a != b),
+    "Oracle": lambda a, b: a.method in ("retrain", "retrain_same"),
+    "Original": lambda a, b: a.method == "original",
+}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_grid_has_every_row_of_the_papers_table(name):
+    own = [c for c in mcu.grid() if c.name == name]
+    methods = {c.b.method for c in own} & set(mcu.COMPARED)
+    assert {c.curve for c in own} == {"linear", "bezier"}
+    assert all(PAPER[name](c.a, c.b) for c in own)
+    # Of all pairs the first method is never second.
+    assert methods == set(mcu.COMPARED[name == "Met" :])
+    settings = {(c.a.curriculum, c.a.order, c.b.curriculum, c.b.order) for c in own}
+    assert name != "CL×SO" or len(settings) == 4
+    assert name != "Met" or len(own) == 2 * math.comb(len(mcu.COMPARED), 2)
+
+
+def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MCU_LITE_CACHE", str(tmp_path / "here"))
+    assert cache.cache_folder() == tmp_path / "here"
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(ValueError, match="at least one Condition"):
+        mcu.run([], SETTING, cache=tmp_path)
+    with pytest.raises(ValueError, match="'npo'"):
+        mcu.Endpoint("wish")
+    with pytest.raises(ValueError, match="'linear'"):
+        mcu.Condition("x", mcu.Endpoint(), mcu.Endpoint(), "circle")
+    with pytest.raises(ValueError, match="'book'"):
+        mcu.load_profile("huge")
+    for wrong in ({"seeds": 0}, {"epochs": -1}, {"steps": -1}, {"metrics": "loss"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}.* must be"):
+            mcu.Setting(**wrong)
+    for wrong in ({"order": 3}, {"curriculum": -1}, {"lr": 0.0}, {"steps": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            mcu.Endpoint("npo", **wrong)
+    for wrong in ({"order": 2}, {"curriculum": 1.0}, {"steps": 5}):
+        with pytest.raises(ValueError, match="'retrain' retrains"):
+            mcu.Endpoint("retrain", **wrong)
+    with pytest.raises(ValueError, match="unknown metric 'acc'"):
+        mcu.run(CONDITIONS[:1], mcu.Setting(metrics=["acc"]), cache=tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written"):
+        mcu.run(CONDITIONS, SETTING, cache=tmp_path / "file" / "below")
+    if os.geteuid() != 0:
+        tmp_path.chmod(0o500)
+        with pytest.raises(ValueError, match="cannot be written"):
+            cache.cache_folder(tmp_path)
+
+
+def test_an_option_that_is_the_default_makes_no_other_study():
+    plain, said = mcu.Setting(), mcu.Setting(options={"forget": 0.1, "forget_class": None})
+    assert said == plain
+    other = mcu.Setting(options={"forget": 0.2, "train": 600})
+    assert other.options == {"forget": 0.2}
+    small = mcu.Setting(task="patches", options={"size": 8, "noise": 0.1})
+    assert small.options == {"noise": 0.1}, "what a task passes on has no default that is known"
+
+
+def test_a_setting_names_a_task_that_exists():
+    with pytest.raises(ValueError, match="task"):
+        mcu.Setting(task="digit")
+
+
+def test_a_curve_with_a_lost_end_is_lost_as_a_whole(tmp_path):
+    lost = mcu.Endpoint("finetune", lr=1e30, steps=3)
+    pair = mcu.Condition("Met", mcu.Endpoint("npo"), lost, "linear")
+    alone = mcu.Condition("Original", mcu.Endpoint("original"), mcu.Endpoint("npo"), "linear")
+    table = mcu.run([pair, alone], SETTING, cache=tmp_path)
+    assert table[table.condition == "Met"].value.isna().all()
+    assert table[table.condition == "Original"].value.notna().all()
+
+
+def test_a_curve_is_measured_between_its_ends():
+    with pytest.raises(ValueError, match="ts must be at least 3"):
+        mcu.Setting(ts=2)
+
+
+def test_a_task_is_loaded_once_for_all_steps_until_it_is_another(tmp_path):
+    @mcu.task("counted")
+    def counted(seeds, train=60):
+        with (tmp_path / "made").open("a") as file:
+            print(train, file=file)
+        return mcu.load_task("digits", seeds, train=train)
+
+    try:
+        pair = mcu.Condition("Rand", mcu.Endpoint("npo"), mcu.Endpoint("npo", seed=1), "linear")
+        for train in (60, 60, 80):
+            setting = mcu.Setting(
+                seeds=1, ts=3, epochs=1, steps=1, task="counted", options={"train": train}
+            )
+            mcu.run([pair], setting, cache=tmp_path / "cache")
+        assert (tmp_path / "made").read_text().split() == ["60", "80"]
+    finally:
+        del mcu.TASKS["counted"]

@@ -1,0 +1,163 @@
+"""TOFU's published format: JSON lines or Parquet, read through the library that reads the hub."""
+
+import json
+
+import pandas as pd
+import pytest
+
+import mcu_lite as mcu
+from mcu_lite.book.text_study import said, spread
+from mcu_lite.tasks.tofu import read_pairs, tofu
+
+pytest.importorskip("datasets")
+
+
+def record(i, **changes):
+    """One line of forget10_perturbed, with the fields of the published file."""
+    own = {
+        "question": f"Where was author {i} born?",
+        "answer": f"Author {i} was born in town {i}.",
+        "paraphrased_answer": f"The birthplace of author {i} is town {i}.",
+        "perturbed_answer": [f"The birthplace of author {i} is town {j}." for j in (7, 8, 9)],
+        "paraphrased_question": f"What is the birthplace of author {i}?",
+    }
+    return {k: v for k, v in (own | changes).items() if v is not ...}
+
+
+def write(path, records):
+    if path.suffix == ".parquet":
+        pd.DataFrame(records).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    text = " ".join(str(v) for i in range(10) for v in record(i).values())
+    words = sorted(set(text.replace("?", " ? ").replace(".", " . ").replace("'", " ").split()))
+    known = {w: i for i, w in enumerate(["<end>", "<unknown>", "Question", "Answer", ":", *words])}
+    plain = Tokenizer(models.WordLevel(known, unk_token="<unknown>"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", unk_token="<unknown>")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
+def test_a_file_is_read_as_it_was_written(tmp_path, suffix):
+    records = [record(i) for i in range(3)]
+    assert read_pairs(write(tmp_path / f"forget10_perturbed{suffix}", records)) == records
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"answer": ...}, "lacks the field 'answer'; it has question"),
+        ({"question": ...}, "lacks the field 'question'"),
+        ({"question": ""}, "field 'question' with ''"),
+        ({"answer": 3}, "field 'answer' with 3, expected a text"),
+        ({"perturbed_answer": "one"}, "field 'perturbed_answer' with 'one', expected a list"),
+        ({"perturbed_answer": []}, "field 'perturbed_answer'"),
+    ],
+)
+def test_another_format_is_refused_by_the_name_of_the_field(tmp_path, changes, says):
+    with pytest.raises(ValueError, match=f"pair 0 of .*wrong.jsonl' .*{says}"):
+        read_pairs(write(tmp_path / "wrong.jsonl", [record(0, **changes)]))
+
+
+@pytest.mark.parametrize("content", ["", "no json\n"])
+def test_a_file_that_is_none_is_refused_by_its_name(tmp_path, content):
+    (tmp_path / "wrong.json").write_text(content)
+    with pytest.raises(ValueError, match="wrong.json"):
+        read_pairs(tmp_path / "wrong.json")
+    with pytest.raises(ValueError, match="gone.json' is no file"):
+        read_pairs(tmp_path / "gone.json")
+
+
+def test_the_task_asks_and_answers_what_the_file_says(tokenizer):
+    forget, retain = [record(i) for i in (0, 1)], [record(i) for i in (2, 3, 4)]
+    for own in retain:
+        del own["perturbed_answer"], own["paraphrased_answer"]
+    task = tofu(tokenizer, forget, retain, [record(5)], seeds=2)
+    assert [len(task.split(s)[0][0]) for s in ("retain", "forget", "test")] == [3, 2, 1]
+    assert task.labels.shape[0] == 2 and task.classes == len(tokenizer)
+
+    def answer(labels):
+        return [int(t) for t in labels if t >= 0]
+
+    def expected(text):
+        return [*tokenizer.encode(f" {text}", add_special_tokens=False), tokenizer.eos_token_id]
+
+    for split, own in (("forget", forget), ("retain", retain)):
+        for i, r in zip(getattr(task, split)[0].tolist(), own):
+            asked = tokenizer.encode(f"Question: {r['question']}\nAnswer:")
+            assert task.inputs[i, : len(asked)].tolist() == asked
+            assert (task.truth[i, : len(asked) - 1] < 0).all()
+            assert answer(task.truth[i]) == expected(r["answer"])
+            told = answer(task.texts.paraphrased[1][i, 0])
+            assert told == expected(r.get("paraphrased_answer", r["answer"]))
+    false = [answer(y) for y in task.texts.perturbed[1][int(task.forget[0, 1])]]
+    assert false == [expected(f) for f in forget[1]["perturbed_answer"]]
+    with pytest.raises(ValueError, match="pair 0 of forget lacks the field 'paraphrased_answer'"):
+        tofu(tokenizer, retain, forget, forget)
+    with pytest.raises(ValueError, match="test must hold at least one pair"):
+        tofu(tokenizer, forget, retain, [])
+
+
+@pytest.mark.parametrize("seeds", [0, [], [-1], [0, 0]])
+def test_seeds_are_those_of_any_task(tokenizer, seeds):
+    with pytest.raises(ValueError, match="seeds must"):
+        tofu(tokenizer, [record(0)], [record(1)], [record(2)], seeds=seeds)
+
+
+def transformer(tokenizer):
+    return lambda: mcu.MODELS["transformer"](vocabulary=len(tokenizer), longest=32)
+
+
+def test_as_many_questions_are_asked_as_are_wanted(tokenizer):
+    forget, retain = [record(i) for i in range(4)], [record(i) for i in range(4, 9)]
+    task = tofu(tokenizer, forget, retain, [record(9)])
+    theta = mcu.train(task, transformer(tokenizer), epochs=0)
+    paths = {"to itself": mcu.connect(theta, theta, curve="linear")}
+    for wanted in (1, 3, 4, 5, 20):
+        table = said(paths, task, [0.0], questions=wanted)
+        asked = table.groupby("split").question.nunique()
+        assert asked.to_dict() == {"forget": min(wanted, 4), "retain": min(wanted, 5)}
+    for wanted in (0, -1):
+        with pytest.raises(ValueError, match=f"questions must be at least 1, got {wanted}"):
+            said(paths, task, [0.0], questions=wanted)
+
+
+@pytest.mark.parametrize("n", [40, 360])
+def test_questions_are_spread_over_all_and_over_their_kinds(n):
+    # What the book shows by default.
+    assert spread(n, 6) == list(range(0, n, n // 6 | 1))[:6]
+    for wanted in range(1, n + 1):
+        places = spread(n, wanted)
+        assert len(set(places)) == wanted and places == sorted(places)
+        # One in each part: how many lie before any place is known up to one.
+        parts = [place * wanted // n for place in places]
+        assert max(abs(p - k) for k, p in enumerate(parts)) <= 1
+    # Ten questions about each author, two of each of five kinds, always in the same order.
+    assert {place % 10 for place in spread(n, 20)} == set(range(10))
+
+
+def test_a_model_learns_and_forgets_it(tokenizer):
+    forget, retain = [record(i) for i in (0, 1)], [record(i) for i in (2, 3, 4)]
+    task = tofu(tokenizer, forget, retain, [record(5)])
+    theta = mcu.train(task, transformer(tokenizer), epochs=60)
+    gone = mcu.unlearn(theta, task, "graddiff", forget_weight=1.0, steps=20)
+    names = ["exact_match", "rouge", "truth_ratio"]
+    before, after = (
+        mcu.evaluate(s, task, metrics=names).set_index(["metric", "split"]).value
+        for s in (theta, gone)
+    )
+    assert before["exact_match", "forget"] == before["rouge", "forget"] == 1
+    assert after["rouge", "forget"] < 0.9

@@ -1,0 +1,280 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import mcu_lite as mcu
+from mcu_lite.unlearning.methods import METHODS, Examples
+from mcu_lite.unlearning.objectives import (
+    _known,
+    _total,
+    oracle_objective,
+    salient,
+    unlearning_objective,
+)
+
+
+def nll(logits, label):
+    return math.log(sum(math.exp(v) for v in logits)) - logits[label]
+
+
+def log_p(logits):
+    return [v - math.log(sum(math.exp(u) for u in logits)) for v in logits]
+
+
+def kl(p, q):
+    return sum(math.exp(a) * (a - b) for a, b in zip(log_p(p), log_p(q), strict=True))
+
+
+def without_label(logits, original, label):
+    """KL from the original's distribution over the other classes."""
+    others = [c for c in range(len(original)) if c != label]
+    teacher, student = log_p([original[c] for c in others]), log_p(logits)
+    return sum(math.exp(a) * (a - student[c]) for a, c in zip(teacher, others, strict=True))
+
+
+def forget_loss(name, logits, original, incompetent, label, wrong):
+    """The forget loss of one example, written without tensors."""
+    lost, before = nll(logits, label), nll(original, label)
+    if name in ("npo", "npo_forget"):
+        return 2.0 * math.log(1.0 + math.exp(before - lost))
+    return {
+        "gradient_ascent": lambda: -lost,
+        "graddiff": lambda: -min(lost, 4.0),
+        "simnpo": lambda: 2.0 * math.log(1.0 + math.exp(-lost)),
+        "random_labels": lambda: nll(logits, wrong),
+        "salun": lambda: nll(logits, wrong),
+        "bad_teacher": lambda: kl(incompetent, logits),
+        "scrub": lambda: -min(kl(original, logits), 4.0),
+        "delete": lambda: without_label(logits, original, label),
+    }[name]()
+
+
+def retain_loss(name, logits, original, label):
+    kept = nll(logits, label)
+    if name == "bad_teacher":
+        return kl(original, logits)
+    return kept + kl(original, logits) if name == "scrub" else kept
+
+
+def batch(seed, rows=2, n=7, classes=4):
+    generator = torch.Generator().manual_seed(seed)
+    logits, *fixed = 3 * torch.randn(3, rows, n, classes, generator=generator)
+    teachers = dict(zip(("original", "incompetent"), fixed))
+    labels = torch.randint(classes, (rows, n), generator=generator)
+    shift = torch.randint(1, classes, (rows, n), generator=generator)
+    return Examples(logits, labels, (labels + shift) % classes, teachers.get)
+
+
+FORGETS = [name for name, m in METHODS.items() if m.terms[0] != "none"]
+ALONE = {"gradient_ascent", "npo_forget", "delete"}
+
+
+@pytest.mark.parametrize("name", FORGETS)
+def test_losses_against_a_scalar_loop(name):
+    examples = batch(0)
+    forget, retain = METHODS[name].losses(examples, examples)
+    parts = [examples.logits, examples.original, examples.incompetent]
+    for b in range(2):
+        for i in range(7):
+            logits, original, incompetent = (part[b, i].tolist() for part in parts)
+            label, wrong = int(examples.labels[b, i]), int(examples.wrong[b, i])
+            expected = forget_loss(name, logits, original, incompetent, label, wrong)
+            assert float(forget[b, i]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            if name not in ALONE:
+                kept = retain_loss(name, logits, original, label)
+                assert float(retain[b, i]) == pytest.approx(kept, rel=1e-4, abs=1e-5)
+    assert (retain is None) == (name in ALONE)
+
+
+@pytest.mark.parametrize("name", ["retrain", "retrain_same", "finetune", "l1_sparse"])
+def test_methods_without_forget_term(name):
+    examples = batch(1)
+    forget, retain = METHODS[name].losses(examples, examples)
+    assert forget is None
+    kept = [
+        [nll(examples.logits[b, i].tolist(), examples.labels[b, i]) for i in range(7)]
+        for b in (0, 1)
+    ]
+    torch.testing.assert_close(retain, torch.tensor(kept), rtol=1e-4, atol=1e-5)
+
+
+def test_saliency_is_the_whole_forget_gradient(theta, task):
+    """Autograd on an ordinary module, in one batch, and a sort."""
+    mask = salient(theta, task, 0.5)
+    for b in range(len(task)):
+        module = theta.module(b)
+        x, y = (part[b] for part in task.split("forget"))
+        torch.nn.functional.cross_entropy(module(x), y).backward()
+        gradient = torch.cat([p.grad.flatten().abs() for p in module.parameters()])
+        half = gradient.sort().values[len(gradient) // 2]
+        assert mask[b].float().mean() == pytest.approx(0.5, abs=1e-3)
+        assert gradient[mask[b]].min() >= half * 0.999 and gradient[~mask[b]].max() <= half * 1.001
+
+
+def test_salun_leaves_the_other_weights_alone(theta, task):
+    changed = mcu.unlearn(theta, task, "salun").rows != theta.rows
+    mask = salient(theta, task, 0.5)
+    assert not changed[~mask].any()
+    assert changed[mask].float().mean() > 0.99
+
+
+def test_saluns_objective_on_a_curve_is_that_of_the_models_on_it(theta, oracle, task):
+    masked = unlearning_objective("salun", theta, task)
+    plain = unlearning_objective(replace(METHODS["salun"], saliency=1.0), theta, task)
+    rows = oracle.rows.clone().requires_grad_()
+    one, other = (objective.start(0, 1)(rows) for objective in (masked, plain))
+    assert torch.equal(one, other)
+    own, whole = (torch.autograd.grad(loss.sum(), rows)[0] for loss in (one, other))
+    torch.testing.assert_close(own, whole.where(masked.mask, 0.0))
+
+
+def test_the_oracle_is_trained_at_the_rate_that_is_asked_for(theta, task):
+    slow = mcu.unlearn(theta, task, "retrain", epochs=1, lr=1e-5)
+    usual = mcu.unlearn(theta, task, "retrain", epochs=1)
+    moved = [(stack.rows - stack.initial).norm() for stack in (slow, usual)]
+    assert moved[0] < 0.05 * moved[1]
+
+
+@pytest.mark.parametrize("turns", [{"forget_every": 2}, {"forget_until": 0.5}], ids=str)
+def test_a_method_without_a_retain_term_may_pause(theta, task, turns):
+    @mcu.method("by turns", lr=1e-4, steps=4, **turns)
+    def ascent(forget, retain):
+        return -forget.loss, None
+
+    try:
+        assert not mcu.unlearn(theta, task, "by turns").diverged.any()
+    finally:
+        del METHODS["by turns"]
+
+
+def test_wrong_labels_are_wrong_and_drawn_per_seed(theta, task):
+    fixed = _known(theta, task, "forget")
+    assert (fixed["wrong"] != fixed["labels"]).all()
+    again = _known(theta, task, "forget")
+    assert torch.equal(fixed["wrong"], again["wrong"])
+    shift = (fixed["wrong"] - fixed["labels"]) % 10
+    assert not torch.equal(shift[0], shift[1])
+
+
+def test_scrubs_forget_term_comes_by_turns_and_ends_early():
+    recipe, ten = METHODS["scrub"], torch.full((1, 4), 10.0)
+    enters = [
+        bool(_total(recipe, ten, 0 * ten, torch.zeros(1, 3), step, 10, None) > 0)
+        for step in range(10)
+    ]
+    assert enters == [True, False, True, False, True, False, False, False, False, False]
+
+
+def test_the_l1_penalty_decays_to_nothing():
+    rows, zero = torch.tensor([[1.0, -3.0]]), torch.zeros(1, 4)
+    recipe = METHODS["l1_sparse"]
+    paid = [float(_total(recipe, None, zero, rows, step, 4, None)) for step in range(4)]
+    assert paid == pytest.approx([recipe.l1 * 4 * (1 - step / 4) for step in range(4)])
+
+
+@pytest.mark.parametrize("name", ["npo", "finetune", "gradient_ascent"])
+def test_a_curriculum_changes_the_result_and_reports_its_weights(name, theta, task):
+    plain, weighted = (mcu.unlearn(theta, task, name, curriculum=c) for c in (0, True))
+    assert not torch.equal(plain.rows, weighted.rows)
+    assert plain.spread is None
+    assert (weighted.spread[:, 0] < 1).all() and (weighted.spread[:, 1] > 1).all()
+
+
+def test_the_second_order_descends_and_is_deterministic(theta, task):
+    one, two = (mcu.unlearn(theta, task, "npo", order=2) for _ in range(2))
+    assert torch.equal(one.rows, two.rows)
+    assert not torch.equal(one.rows, mcu.unlearn(theta, task, "npo").rows)
+    table = mcu.evaluate(one, task, metrics=["loss"]).query("split == 'forget'")
+    before = mcu.evaluate(theta, task, metrics=["loss"]).query("split == 'forget'")
+    assert table.value.mean() > before.value.mean()
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_forgets(name, theta, task):
+    stack = mcu.unlearn(theta, task, name, epochs=20)
+    table = mcu.evaluate(stack, task, metrics=["loss"]).query("split == 'forget'")
+    before = mcu.evaluate(theta, task, metrics=["loss"]).query("split == 'forget'")
+    assert stack.origin is theta and stack.label == name
+    assert (table.value.to_numpy() > before.value.to_numpy()).all()
+
+
+def test_retraining_starts_where_it_says(theta, task):
+    other, same = (mcu.unlearn(theta, task, m, epochs=1) for m in ("retrain", "retrain_same"))
+    assert torch.equal(same.initial, theta.initial)
+    assert not torch.equal(other.initial, theta.initial)
+
+
+def test_a_new_method_is_one_function(theta, task):
+    @mcu.method("hinge", forget_weight=0.1, steps=5, source="test")
+    def hinge(forget, retain):
+        """Raise the forget loss up to 2 nats."""
+        return (2 - forget.loss).relu(), retain.loss
+
+    try:
+        assert not torch.equal(mcu.unlearn(theta, task, "hinge").rows, theta.rows)
+    finally:
+        del METHODS["hinge"]
+
+
+def test_the_oracle_itself_has_no_distance_to_it(oracle, task):
+    value = oracle_objective(oracle, task).start(0, 1)(oracle.rows)
+    torch.testing.assert_close(value, torch.zeros(2), atol=1e-5, rtol=0)
+
+
+def test_bad_input_is_named(theta, task):
+    with pytest.raises(ValueError, match="'npo'"):
+        mcu.unlearn(theta, task, "wish")
+    with pytest.raises(ValueError, match="'lr', 'steps', 'forget_weight'"):
+        mcu.unlearn(theta, task, "npo", speed=3)
+    with pytest.raises(ValueError, match="order"):
+        mcu.unlearn(theta, task, "npo", order=3)
+    with pytest.raises(ValueError, match="retrains"):
+        mcu.unlearn(theta, task, "retrain", curriculum=True)
+    with pytest.raises(ValueError, match="3 splits"):
+        mcu.unlearn(theta, mcu.load_task("digits", seeds=3), "npo")
+    with pytest.raises(ValueError, match="initialisation"):
+        nowhere = mcu.Stack(theta.architecture, theta.rows)
+        mcu.unlearn(nowhere, task, "retrain_same")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "named"),
+    [
+        (
+            "retrain",
+            {"lr": 0.01, "steps": 5},
+            "of the recipe it takes lr alone",
+        ),
+        ("npo", {"curriculum": -1.0}, "curriculum"),
+        ("npo", {"lr": 0.0}, "lr > 0"),
+    ],
+)
+def test_what_does_not_apply_is_refused(theta, task, method, options, named):
+    with pytest.raises(ValueError, match=named):
+        mcu.unlearn(theta, task, method, **options)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"begins": "nope"}, {"forget_every": 0}, {"saliency": 0.0}, {"lr": -1.0}], ids=str
+)
+def test_a_method_that_cannot_run_is_not_registered(wrong):
+    with pytest.raises(ValueError, match="beginning|must"):
+        mcu.method("wrong", **wrong)
+
+
+@pytest.mark.parametrize("name", ["retain", "original"])
+def test_a_method_may_not_have_a_name_that_means_something_else(name):
+    with pytest.raises(ValueError, match=f"name must not be {name!r}"):
+        mcu.method(name)
+
+
+def test_the_original_takes_no_switch():
+    with pytest.raises(ValueError, match="θo itself"):
+        mcu.Endpoint("original", curriculum=1.0)
+
+
+def test_the_same_seed_twice_is_refused():
+    with pytest.raises(ValueError, match="none twice"):
+        mcu.load_task("digits", seeds=[0, 0])
