@@ -36,7 +36,10 @@ def main() -> None:
         with playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
             for file in sorted(site.glob("book/*.html")):
                 address = f"http://127.0.0.1:{server.server_port}/book/{file.name}"
-                runs = [visit(browser, address, VIEW in file.read_text()) for _ in range(ROUNDS)]
+                runs = [
+                    visit(browser, address, VIEW in file.read_text(encoding="utf-8"))
+                    for _ in range(ROUNDS)
+                ]
                 loaded = [site / path for path in sorted(runs[0][1])]
                 lines.append(
                     {

@@ -118,12 +118,13 @@ def results(jobs: Iterable[Future], pool: Executor) -> Iterator[tuple[Future, ob
 def stage(source: Path) -> None:
     """Copy what rendering needs; chapters that an earlier run executed stay."""
     (source / "book").mkdir(parents=True, exist_ok=True)
-    config = (ROOT / "_config.yml").read_text()
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     extensions = os.path.relpath(BOOK / "extensions", source)
     (source / "_config.yml").write_text(
         config.replace("execute_notebooks: cache", 'execute_notebooks: "off"').replace(
             "book/extensions", extensions
-        )
+        ),
+        encoding="utf-8",
     )
     shutil.copy(ROOT / "_toc.yml", source)
     shutil.copy(BOOK / "references.bib", source / "book")
@@ -136,7 +137,7 @@ def stage(source: Path) -> None:
 def chapters() -> list[Path]:
     """Pages that hold code, in the order of the contents."""
     every = (ROOT / f"{page}.md" for page in pages(ROOT))
-    return [page for page in every if "```{code-cell}" in page.read_text()]
+    return [page for page in every if "```{code-cell}" in page.read_text(encoding="utf-8")]
 
 
 def execute_all(folder: Path, profile: str) -> None:
@@ -146,7 +147,10 @@ def execute_all(folder: Path, profile: str) -> None:
     for chapter in reversed(chapters()):
         key = fingerprint(chapter, profile)
         target = folder / f"{chapter.stem}.ipynb"
-        if not target.exists() or json.loads(target.read_text())["metadata"].get("key") != key:
+        if (
+            not target.exists()
+            or json.loads(target.read_text(encoding="utf-8"))["metadata"].get("key") != key
+        ):
             todo[chapter] = (target, key)
     if len(todo) < len(chapters()):
         print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
@@ -203,14 +207,14 @@ def render(source: Path, out: Path) -> None:
     process.start()
     process.join()
     if process.exitcode:
-        sys.exit(f"{log.read_text()[-6000:]}\nrendering failed")
+        sys.exit(f"{log.read_text(encoding='utf-8')[-6000:]}\nrendering failed")
 
 
 def jupyter_book(arguments: list[str], log: Path) -> None:
     """Run Jupyter Book's command line in this process; what it says goes to the log."""
     from jupyter_book.cli.main import main
 
-    with log.open("w") as stream:
+    with log.open("w", encoding="utf-8") as stream:
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())
     main(arguments)

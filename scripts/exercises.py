@@ -51,7 +51,7 @@ def main() -> None:
 
 def exercises_of(chapter: Path) -> list[Exercise]:
     """Read the exercises of a chapter with their solutions and checks."""
-    page = chapter.read_text()
+    page = chapter.read_text(encoding="utf-8")
     texts = re.findall(r"^```\{exercise\}\n:label: (\S+)\n\n(.*?)\n```$", page, re.S | re.M)
     solved = re.findall(r"^````\{solution\} (\S+)\n(.*?)\n````$", page, re.S | re.M)
     bodies = dict(solved)
@@ -74,7 +74,7 @@ def notebook(chapter: Path, profile: str) -> nbformat.NotebookNode:
     first = [
         re.sub('profile = "book"', f'profile = "{profile}"', c) for c in setup(code, exercises)
     ]
-    title = re.search(r"^# (.*)$", chapter.read_text(), re.M)[1]
+    title = re.search(r"^# (.*)$", chapter.read_text(encoding="utf-8"), re.M)[1]
     head = (
         f"# {title}: exercises\n\nRun the next cells first. They compute what the chapter computed."
     )

@@ -108,5 +108,5 @@ def _end_with_parent() -> None:
 
 
 def _peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text().split()
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split()
     return int(status[status.index("VmHWM:") + 1]) / 1024

@@ -93,7 +93,9 @@ def run(setting: mcu.Setting, out: Path) -> None:
             "parameters": stacks[ORACLE].architecture.size,
             "seconds": took,
         }
-        (out / "real-size.json").write_text(json.dumps(about, indent=2, default=str))
+        (out / "real-size.json").write_text(
+            json.dumps(about, indent=2, default=str), encoding="utf-8"
+        )
     task = mcu.load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
     given = {"metrics": [*setting.metrics, "js_to_oracle"], "oracle": stacks[ORACLE]}
     alone = (mcu.evaluate(s, task, **given).assign(model=str(end)) for end, s in stacks.items())

@@ -24,7 +24,7 @@ FOUND = [
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    page = (ROOT / "book" / "api.md").read_text()
+    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
     names = {}
     exec(re.search(r"```python\n(.*?)```", page, re.S)[1], names)
     with pytest.MonkeyPatch.context() as patch:

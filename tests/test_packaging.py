@@ -13,10 +13,12 @@ from packaging.requirements import Requirement
 import mcu_lite as mcu
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONSTRAINTS = re.findall(r"^[\w.-]+==.*", (ROOT / "constraints.txt").read_text(), re.M)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONSTRAINTS = re.findall(
+    r"^[\w.-]+==.*", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M
+)
 PINS = [pin for pin in map(Requirement, CONSTRAINTS) if not pin.marker or pin.marker.evaluate()]
-ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
 EXTRAS = PROJECT["optional-dependencies"]
 WANTED = [*PROJECT["dependencies"], *(r for extra in EXTRAS.values() for r in extra)]
 
@@ -29,7 +31,7 @@ def test_every_dependency_is_pinned_allowed_and_installed(requirement):
 
 
 def test_every_dependency_says_why_it_is_there():
-    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     listed = [line for line in lines if re.match(r'\s*"[\w.-]+[<>=]', line)]
     assert len(listed) == len(WANTED)
     assert all("#" in line for line in listed)
@@ -49,19 +51,19 @@ def test_the_conda_environment_installs_the_same_pins():
 
 
 def test_javascript_is_pinned_exactly():
-    package = json.loads((ROOT / "package.json").read_text())
+    package = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))
     pins = package["dependencies"] | package["devDependencies"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", pin) for pin in pins.values())
 
 
 def test_the_citation_has_the_packages_version():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"] == version("mcu-lite")
     assert citation["license"] == PROJECT["license"]
 
 
 def test_the_readmes_example_runs():
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.S)
     assert len(example.strip().splitlines()) <= 10
     names = {}
@@ -70,7 +72,7 @@ def test_the_readmes_example_runs():
 
 
 def test_all_public_names_exist_and_are_documented():
-    reference = (ROOT / "book" / "api.md").read_text()
+    reference = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
     for name in mcu.__all__:
         item = getattr(mcu, name)
         if callable(item):

@@ -34,7 +34,7 @@ def uses(root: Path) -> Uses:
 
 def pages(root: Path) -> list[str]:
     """Every page of the table of contents, without its ending."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     parts = toc.get("parts", [toc])
     return [toc["root"], *(c["file"] for part in parts for c in part["chapters"])]
 
@@ -43,9 +43,13 @@ def code_of(root: Path, page: str) -> str:
     """The code cells of a page, be it text or an executed notebook."""
     text, notebook = root / f"{page}.md", root / f"{page}.ipynb"
     if text.exists():
-        cells = jupytext.read(text).cells if "```{code-cell}" in text.read_text() else []
+        cells = (
+            jupytext.read(text).cells
+            if "```{code-cell}" in text.read_text(encoding="utf-8")
+            else []
+        )
     else:
-        cells = json.loads(notebook.read_text())["cells"]
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = (c["source"] for c in cells if c["cell_type"] == "code")
     return "\n".join(s if isinstance(s, str) else "".join(s) for s in code)
 

@@ -54,7 +54,7 @@ def atlas(table: pd.DataFrame) -> HTML:
     data = text.encode()
     name = "atlas-" + hashlib.sha256(data).hexdigest()[:8]
     packed = b64encode(gzip.compress(data, mtime=0)).decode()
-    draw = (Path(__file__).parent / "atlas.js").read_text()
+    draw = (Path(__file__).parent / "atlas.js").read_text(encoding="utf-8")
     selects = "".join(
         f"<label>{label} <select></select></label> " for label in ("from", "to", "curve")
     )

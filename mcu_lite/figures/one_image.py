@@ -80,7 +80,12 @@ def one_image(
     selects = "".join(
         f"<label>{escape(label)} <select></select></label> " for label in ("from", "to", "path")
     )
-    draw = (Path(__file__).parent / "one_image.js").read_text().strip().split("\n", 1)[1]
+    draw = (
+        (Path(__file__).parent / "one_image.js")
+        .read_text(encoding="utf-8")
+        .strip()
+        .split("\n", 1)[1]
+    )
     return HTML(
         f'<div id="{name}" class="mcu-atlas mcu-image"><fieldset><legend>forgotten image</legend>'
         f'<div class="mcu-faces">{picker}</div></fieldset>'

@@ -43,7 +43,7 @@ def loaded(setting: Setting, digest: str | None = None) -> Task:
 def _package() -> str:
     root = Path(__file__).parents[1]
     files = sorted(file for room in ROOMS for file in (root / room).rglob("*.py"))
-    code = "".join(meaning(file.read_text()) for file in files)
+    code = "".join(meaning(file.read_text(encoding="utf-8")) for file in files)
     return hashlib.sha256(code.encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "book").glob("*.md"))
-CHAPTERS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
+CHAPTERS = [page for page in PAGES if "```{code-cell}" in page.read_text(encoding="utf-8")]
 APPENDIX = {"index", "methods", "tuning", "scorecard", "atlas", "bring-your-own", "teaching"}
 APPENDIX |= {"large-models"}
 
@@ -43,7 +43,7 @@ def test_its_computed_sentences_are_complete(chapter):
     "chapter", [c for c in CHAPTERS if c.stem not in APPENDIX], ids=lambda p: p.stem
 )
 def test_it_has_the_sections_of_a_chapter(chapter):
-    text = chapter.read_text()
+    text = chapter.read_text(encoding="utf-8")
     assert "**The question.**" in text
     for heading in ("What to look for", "What we see", "Against the paper", "Exercises"):
         assert f"\n## {heading}\n" in text
@@ -56,7 +56,7 @@ def test_it_has_the_sections_of_a_chapter(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
 def test_its_source_holds_no_outputs_and_no_results(chapter):
-    text = chapter.read_text()
+    text = chapter.read_text(encoding="utf-8")
     assert text.startswith("---\njupytext:")
     prose = re.sub(r"```.*?\n```", "", text, flags=re.S)
     assert not re.search(r"\d ?(nats|%) (on|against|at) ", prose)

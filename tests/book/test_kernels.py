@@ -69,7 +69,11 @@ def test_a_forked_kernel_does_what_an_ordinary_one_does(tmp_path):
 def test_a_kernel_ends_with_the_build(tmp_path):
     cells = ["import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid()))"]
     process = run(tmp_path, [*cells, "time.sleep(100)"], "forked")
-    pid = int(wait_for(lambda: next((f.read_text() for f in tmp_path.glob("pid")), ""), 60))
+    pid = int(
+        wait_for(
+            lambda: next((f.read_text(encoding="utf-8") for f in tmp_path.glob("pid")), ""), 60
+        )
+    )
     assert alive(pid)
     process.kill()
     wait_for(lambda: not alive(pid), 10)
@@ -86,6 +90,9 @@ def wait_for(condition, seconds):
 def alive(pid):
     """Whether a process runs; one that nobody has asked about since its end does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
+            != "Z"
+        )
     except FileNotFoundError:
         return False

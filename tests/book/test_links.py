@@ -72,14 +72,16 @@ def test_every_link_of_the_book_resolves(site):
     ],
 )
 def test_broken_links_are_found(tmp_path, html, problem):
-    (tmp_path / "page.html").write_text(html)
+    (tmp_path / "page.html").write_text(html, encoding="utf-8")
     (tmp_path / "a b.txt").touch()
     found = broken_links(tmp_path)
     assert len(found) == 1 and found[0].endswith(problem) if problem else found == []
 
 
 def test_remote_fonts_are_found(tmp_path):
-    (tmp_path / "a.css").write_text('@font-face { src: url("https://example.org/a.woff2") }')
+    (tmp_path / "a.css").write_text(
+        '@font-face { src: url("https://example.org/a.woff2") }', encoding="utf-8"
+    )
     assert broken_links(tmp_path) == ["a.css: https://example.org/a.woff2 is remote"]
 
 

@@ -14,7 +14,7 @@ import mcu_lite as mcu
 sys.path.insert(0, str(ROOT / "book" / "extensions"))
 from used_in import code_of, home, named_in, pages, uses  # noqa: E402
 
-BOOK = {page.stem: page.read_text() for page in (ROOT / "book").glob("*.md")}
+BOOK = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "book").glob("*.md")}
 GLOSSARY = BOOK["glossary"].partition("```{glossary}\n")[2]
 TERMS = re.findall(r"^(\S.*)\n  \S", GLOSSARY, re.M)
 LINKS = {name: re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text) for name, text in BOOK.items()}
@@ -119,7 +119,10 @@ def test_every_call_in_the_chapters_is_in_the_table():
 def site():
     if not SITE.is_dir():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no built book at {SITE}")
-    return {n: BeautifulSoup((SITE / f"book/{n}.html").read_text(), "html.parser") for n in BOOK}
+    return {
+        n: BeautifulSoup((SITE / f"book/{n}.html").read_text(encoding="utf-8"), "html.parser")
+        for n in BOOK
+    }
 
 
 def test_the_table_leads_to_the_reference_and_the_reference_back(site):
@@ -141,7 +144,7 @@ def test_solutions_are_closed_and_terms_lead_to_the_glossary(site):
 
 
 def test_new_pages_are_in_the_contents():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     assert {p.removeprefix("book/") for p in pages(ROOT)} == set(BOOK), toc
 
 

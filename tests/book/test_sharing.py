@@ -77,20 +77,23 @@ def build(folder, **settings):
     """Build it with the book's own configuration; return the site."""
     source, out = folder / "source", folder / "out"
     (source / "book").mkdir(parents=True)
-    config = (ROOT / "_config.yml").read_text()
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
     config = config.replace("execute_notebooks: cache", 'execute_notebooks: "off"')
     config = config.replace("book/extensions", str(ROOT / "book" / "extensions"))
     config += "".join(f"    {name}: {value}\n" for name, value in settings.items())
-    (source / "_config.yml").write_text(config)
+    (source / "_config.yml").write_text(config, encoding="utf-8")
     (source / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\n"
-        "chapters: [{file: book/cluster}, {file: book/methods}]\n"
+        "chapters: [{file: book/cluster}, {file: book/methods}]\n",
+        encoding="utf-8",
     )
     shutil.copy(ROOT / "book" / "references.bib", source / "book")
     for name in ("assets", "vendor"):
         (source / "book" / name).mkdir()
     shutil.copy(ROOT / "book" / "assets" / "favicon.svg", source / "book" / "assets")
-    (source / "book" / "cluster.md").write_text("# On a *cluster*\n\nNo figure & no code.\n")
+    (source / "book" / "cluster.md").write_text(
+        "# On a *cluster*\n\nNo figure & no code.\n", encoding="utf-8"
+    )
     text = nbformat.v4.new_markdown_cell("# The first page\n\n**The question.** " + "word " * 90)
     code = nbformat.v4.new_code_cell("figure", execution_count=1)
     code.outputs = [nbformat.v4.new_output("display_data", {"text/html": FIGURE})]
@@ -128,7 +131,7 @@ def tags(soup):
 
 
 def test_without_a_public_repository_there_is_no_dead_button(private):
-    html = (private / "book" / "index.html").read_text()
+    html = (private / "book" / "index.html").read_text(encoding="utf-8")
     assert not [word for word in ("binder", "colab", "github.com/") if word in html.lower()]
     assert "og:url" not in tags(page(private, "index"))
     notebook = nbformat.read(private / "_sources/book/index.ipynb", as_version=4)
@@ -136,14 +139,14 @@ def test_without_a_public_repository_there_is_no_dead_button(private):
 
 
 def test_a_forks_buttons_open_the_fork(published):
-    html = (published / "book" / "index.html").read_text()
+    html = (published / "book" / "index.html").read_text(encoding="utf-8")
     assert "token" not in html
     links = page(published, "index").select("a[href*='someone/fork']")
     addresses = [link["href"] for link in links]
     assert sum("mybinder.org/v2/gh/someone/fork/" in address for address in addresses) == 1
     assert sum("colab.research.google.com" in address for address in addresses) == 1
     assert "https://github.com/someone/fork" in addresses
-    plain = (published / "book" / "cluster.html").read_text()
+    plain = (published / "book" / "cluster.html").read_text(encoding="utf-8")
     assert "mybinder" not in plain and "https://github.com/someone/fork" in plain
 
 

@@ -281,7 +281,7 @@ def lab(tmp_path_factory):
     command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
     command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.extension_manager=readonly"]
-    with (folder / "log").open("w") as log:
+    with (folder / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -292,7 +292,7 @@ def lab(tmp_path_factory):
             except OSError:
                 time.sleep(0.25)
         else:
-            pytest.fail((folder / "log").read_text()[-3000:])
+            pytest.fail((folder / "log").read_text(encoding="utf-8")[-3000:])
         yield f"{address}/lab/tree/live.ipynb"
     finally:
         server.terminate()

@@ -194,5 +194,5 @@ def test_an_entry_with_the_right_digest_but_a_pickle_inside_is_not_opened(tmp_pa
 def test_nothing_in_the_package_can_unpickle():
     found = re.compile(r"\bpickle\b|torch\.load\(|\bjoblib\b|allow_pickle=True|\bshelve\b|\bdill\b")
     for file in PACKAGE.glob("*.py"):
-        code = re.sub(r'""".*?"""|"[^"\n]*"|#.*', "", file.read_text(), flags=re.S)
+        code = re.sub(r'""".*?"""|"[^"\n]*"|#.*', "", file.read_text(encoding="utf-8"), flags=re.S)
         assert not found.search(code), file.name

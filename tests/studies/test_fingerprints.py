@@ -178,20 +178,26 @@ def test_values_may_contain_themselves_and_what_cannot_be_pickled():
     for _ in range(5000):
         deep = [deep]
     assert fingerprint(deep) != fingerprint([deep])
-    with open(__file__) as one, open(Path(nn.__file__)) as other:
+    with (
+        open(__file__, encoding="utf-8") as one,
+        open(Path(nn.__file__), encoding="utf-8") as other,
+    ):
         assert fingerprint(one) == fingerprint(other) == fingerprint(one)
 
 
 def test_modules_of_ones_own_are_followed_as_they_are_in_memory(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").touch()
-    (tmp_path / "package" / "parts.py").write_text("scale = 2\ndef f(x):\n    return scale * x")
+    (tmp_path / "package" / "parts.py").write_text(
+        "scale = 2\ndef f(x):\n    return scale * x", encoding="utf-8"
+    )
     (tmp_path / "package" / "build.py").write_text(
         "import package.parts\n"
         "def whole():\n    return package.parts.f(1)\n"
         "def late():\n    from package import parts\n    return parts.f(1)\n"
         "def near():\n    from .parts import f\n    return f(1)\n"
-        "def missing():\n    import nowhere\n"
+        "def missing():\n    import nowhere\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     build = importlib.import_module("package.build")
@@ -201,7 +207,7 @@ def test_modules_of_ones_own_are_followed_as_they_are_in_memory(tmp_path, monkey
     monkeypatch.setattr("package.parts.scale", 3)
     assert all(fingerprint(code) != old for code, old in zip(known, before))
     monkeypatch.undo()
-    (tmp_path / "package" / "parts.py").write_text("scale = 4")
+    (tmp_path / "package" / "parts.py").write_text("scale = 4", encoding="utf-8")
     assert list(map(fingerprint, known)) == before, "what is in the file is not what runs"
 
 

@@ -174,8 +174,8 @@ def test_a_worker_with_other_code_computes_nothing(tmp_path, monkeypatch):
 
 def test_a_global_that_only_the_caller_has_set_is_noticed_by_spawned_workers(tmp_path):
     """Below `__main__`, which has another name in them."""
-    (tmp_path / "mine.py").write_text(MINE)
-    (tmp_path / "main.py").write_text(MAIN)
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    (tmp_path / "main.py").write_text(MAIN, encoding="utf-8")
     command = [sys.executable, "main.py", str(tmp_path / "cache")]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ran.stdout.split("\n")[:2] == ["same", "method 'capped' is another one"], ran.stderr
@@ -261,7 +261,9 @@ def test_a_cluster_loses_a_worker_and_nothing_else(finished, tmp_path):
         table = mcu.run(CONDITIONS, SETTING, cache=tmp_path, executor=client.get_executor())
         killer.join()
     pd.testing.assert_frame_equal(table, finished[1], rtol=1e-4, atol=1e-4)
-    kept = dict(line.split() for line in (tmp_path / "kept").read_text().splitlines())
+    kept = dict(
+        line.split() for line in (tmp_path / "kept").read_text(encoding="utf-8").splitlines()
+    )
     assert kept and all(entries(tmp_path)[name] == int(when) for name, when in kept.items())
 
 
@@ -280,7 +282,9 @@ def kill_midway(folder, pid):
     while len(kept := entries(folder)) < 3:
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
-    (folder / "kept").write_text("".join(f"{name} {when}\n" for name, when in kept.items()))
+    (folder / "kept").write_text(
+        "".join(f"{name} {when}\n" for name, when in kept.items()), encoding="utf-8"
+    )
 
 
 def test_the_original_can_be_an_end(tmp_path):
@@ -353,7 +357,7 @@ def test_bad_input_is_named(tmp_path):
             mcu.Endpoint("retrain", **wrong)
     with pytest.raises(ValueError, match="unknown metric 'acc'"):
         mcu.run(CONDITIONS[:1], mcu.Setting(metrics=["acc"]), cache=tmp_path / "none")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="cannot be written"):
         mcu.run(CONDITIONS, SETTING, cache=tmp_path / "file" / "below")
     if os.geteuid() != 0:
@@ -393,7 +397,7 @@ def test_a_curve_is_measured_between_its_ends():
 def test_a_task_is_loaded_once_for_all_steps_until_it_is_another(tmp_path):
     @mcu.task("counted")
     def counted(seeds, train=60):
-        with (tmp_path / "made").open("a") as file:
+        with (tmp_path / "made").open("a", encoding="utf-8") as file:
             print(train, file=file)
         return mcu.load_task("digits", seeds, train=train)
 
@@ -404,6 +408,6 @@ def test_a_task_is_loaded_once_for_all_steps_until_it_is_another(tmp_path):
                 seeds=1, ts=3, epochs=1, steps=1, task="counted", options={"train": train}
             )
             mcu.run([pair], setting, cache=tmp_path / "cache")
-        assert (tmp_path / "made").read_text().split() == ["60", "80"]
+        assert (tmp_path / "made").read_text(encoding="utf-8").split() == ["60", "80"]
     finally:
         del mcu.TASKS["counted"]

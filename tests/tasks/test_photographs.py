@@ -307,7 +307,7 @@ def test_augmentation_is_used_in_training_and_only_there():
 def test_the_kept_run_is_one_that_the_package_can_make():
     """What the chapter reads: the setting, the methods' recipes and the paths are still ours."""
     folder = Path(mcu.__file__).parent / "book" / "measured"
-    about = json.loads((folder / "real-size.json").read_text())
+    about = json.loads((folder / "real-size.json").read_text(encoding="utf-8"))
     setting = mcu.Setting(**about["setting"])
     assert about["parameters"] == mcu.Architecture(mcu.MODELS[setting.model]()).size
     table = pd.read_csv(folder / "real-size.csv", na_filter=False)

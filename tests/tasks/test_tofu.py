@@ -28,7 +28,7 @@ def write(path, records):
     if path.suffix == ".parquet":
         pd.DataFrame(records).to_parquet(path)
     else:
-        path.write_text("".join(json.dumps(r) + "\n" for r in records))
+        path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     return path
 
 
@@ -74,7 +74,7 @@ def test_another_format_is_refused_by_the_name_of_the_field(tmp_path, changes, s
 
 @pytest.mark.parametrize("content", ["", "no json\n"])
 def test_a_file_that_is_none_is_refused_by_its_name(tmp_path, content):
-    (tmp_path / "wrong.json").write_text(content)
+    (tmp_path / "wrong.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="wrong.json"):
         read_pairs(tmp_path / "wrong.json")
     with pytest.raises(ValueError, match="gone.json' is no file"):
