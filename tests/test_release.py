@@ -70,45 +70,22 @@ def test_the_wheel_installs_and_works(built, tmp_path):
 
 
 def test_the_version_is_written_once_and_in_the_changelog():
-    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
-    assert heading[1] == VERSION
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = [v for v in re.findall(r"^## (\S+)", changes, re.M) if v != "Unreleased"]
+    assert versions[0] == VERSION
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "mcu_lite").rglob("*.py"))
     assert f'"{VERSION}"' not in code
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_workflows_are_valid_and_pin_major_versions(name):
-    flow = yaml.load(WORKFLOWS[name], yaml.BaseLoader)
-    assert {"name", "on", "jobs"} <= set(flow)
-    assert flow["permissions"] == {"contents": "read"}
-    for job in flow["jobs"].values():
-        assert {"runs-on", "steps", "timeout-minutes"} <= set(job)
-        for step in job["steps"]:
-            assert ("uses" in step) != ("run" in step)
-            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step.get("uses", "a/b@v1"))
-            subprocess.run(["bash", "-n"], input=step.get("run", ""), text=True, check=True)
+def test_the_commands_of_workflows_are_valid(name):
+    jobs = yaml.safe_load(WORKFLOWS[name])["jobs"]
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    for command in runs:
+        subprocess.run(["bash", "-n"], input=command, text=True, check=True)
 
 
-def commands(name):
-    jobs = yaml.load(WORKFLOWS[name], yaml.BaseLoader)["jobs"]
-    return {job: [s.get("run", "") for s in own["steps"]] for job, own in jobs.items()}
-
-
-def test_workflows_test_publish_and_try_the_newest_dependencies():
-    assert (ROOT / ".ci/run").stat().st_mode & 0o111
-    assert ".ci/run" in commands("book")["test"]
-    jobs = yaml.load(WORKFLOWS["book"], yaml.BaseLoader)["jobs"]
-    assert jobs["publish"]["needs"] == "test"
-    assert "refs/heads/main" in jobs["publish"]["if"]
-    assert jobs["publish"]["permissions"] == {"contents": "write"}
-    build, deploy = jobs["publish"]["steps"][-2:]
-    assert build["run"] == "make book"
-    assert deploy["with"]["publish_dir"] == "_build/book/_build/html"
+def test_the_book_is_published_where_its_buttons_look():
+    steps = yaml.safe_load(WORKFLOWS["book"])["jobs"]["publish"]["steps"]
     launch = (ROOT / "book/extensions/launch.py").read_text(encoding="utf-8")
-    assert f'BRANCH = "{deploy["with"]["publish_branch"]}"' in launch
-    upgrade, test = commands("nightly")["newest"][-2:]
-    assert "make constraints UPGRADE=--upgrade" in upgrade and test == ".ci/run"
-    target = re.search(
-        r"\nconstraints:.*\n\t(.*)", (ROOT / "Makefile").read_text(encoding="utf-8")
-    )[1]
-    assert "$(UPGRADE)" in target
+    assert f'BRANCH = "{steps[-1]["with"]["publish_branch"]}"' in launch
