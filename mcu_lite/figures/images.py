@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from mcu_lite.metrics.examples import Followed
-from mcu_lite.tasks.digits import scanned
 from mcu_lite.tasks.task import Task
 
 STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:6px"
@@ -25,11 +24,11 @@ def pixels(task: Task, index: Sequence[int]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the inputs are no images: not of shape (N, channels, height, width).
+        If the task has no pixels, and its inputs are not of shape (N, channels, height, width).
     """
     index = np.asarray(index)
-    if task.name == "digits":
-        ink = scanned()[0][index].reshape(-1, 8, 8) / 16
+    if task.pixels is not None:
+        ink = task.pixels[index]
     elif task.inputs.ndim == 4:
         ink = task.inputs[index].mean(1).cpu().numpy()
         ink = ink.max((1, 2), keepdims=True) - ink

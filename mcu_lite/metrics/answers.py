@@ -85,8 +85,9 @@ def truth_ratios(outputs: Outputs, split: str) -> np.ndarray:
         np.exp(-_losses(source, *(part[index] for part in pairs)))
         for pairs in (texts.paraphrased, texts.perturbed)
     )
+    given = (texts.perturbed[1][index] != IGNORED).any(-1).cpu().numpy()
     tiny = np.finfo(true.dtype).tiny
-    return np.maximum(false.mean(-1), tiny) / np.maximum(true[..., 0], tiny)
+    return np.maximum(false.mean(-1, where=given), tiny) / np.maximum(true[..., 0], tiny)
 
 
 @torch.no_grad()

@@ -1,3 +1,3 @@
 """What is learned, what is to be forgotten, and what nobody has seen."""
 
-from mcu_lite.tasks import authors, digits, photographs  # noqa: F401  (they register tasks)
+from mcu_lite.tasks import authors, digits, image_folder, photographs  # noqa: F401  (they register tasks)

@@ -29,8 +29,8 @@ Pool = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def data_folder(folder: str | os.PathLike | None = None) -> Path:
     """Where data from outside are kept."""
-    default = os.environ.get("MCU_LITE_DATA") or Path.home() / ".cache" / "mcu-lite-data"
-    return Path(folder or default)
+    given = folder or os.environ.get("MCU_LITE_DATA")
+    return Path(given) if given else Path.home() / ".cache" / "mcu-lite-data"
 
 
 def cifar(name: str, folder: str | os.PathLike | None) -> Pool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mcu_lite.tasks.task import Task, task
+from mcu_lite.tasks.task import Task, check_share, check_whole, task
 from mcu_lite.tasks.texts import Texts, pairs
 
 QUESTIONS = 10
@@ -107,13 +107,10 @@ def authors(
     ValueError
         For a value out of its range, or an empty forget set.
     """
-    if not 0 < forget < 1:
-        raise ValueError(f"forget must lie strictly between 0 and 1, got {forget}")
-    if authors < 2 or strangers < 1 or authors + strangers > len(FIRST) * len(LAST):
-        raise ValueError(
-            f"authors must be at least 2 and strangers at least 1, together at most "
-            f"{len(FIRST) * len(LAST)}, got {authors} and {strangers}"
-        )
+    most = len(FIRST) * len(LAST)
+    check_share("forget", forget)
+    check_whole("authors", authors, 2, most - 1)
+    check_whole("strangers", strangers, 1, most - authors)
     if not 0 < (gone := round(forget * authors)) < authors:
         raise ValueError(f"forget={forget} of {authors} authors leaves nothing on one side")
     told, paraphrased, perturbed = _facts(authors + strangers)

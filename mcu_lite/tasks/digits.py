@@ -7,9 +7,8 @@ from functools import cache
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
-from mcu_lite.tasks.task import Task, task
+from mcu_lite.tasks.task import Task, check_share, check_whole, task
 
 
 @task("digits")
@@ -49,16 +48,14 @@ def digits(
         For a value out of its range, or an empty forget set.
     """
     noise = (0.2 if forget_class is None else 0.0) if noise is None else noise
-    if not 0 < forget < 1:
-        raise ValueError(f"forget must lie strictly between 0 and 1, got {forget}")
-    if not 0 <= noise < 1:
-        raise ValueError(f"noise must lie in [0, 1), got {noise}")
-    if forget_class is not None and forget_class not in range(10):
-        raise ValueError(f"forget_class must be one of 0..9, got {forget_class}")
-    if not 10 <= train <= 1500 or train % 10:
-        raise ValueError(f"train must be a multiple of 10 between 10 and 1500, got {train}")
-    if test < 1:
-        raise ValueError(f"test must be at least 1 image, got {test}")
+    check_share("forget", forget)
+    check_share("noise", noise, zero=True)
+    check_whole("test", test, 1)
+    check_whole("train", train, 10, 1500)
+    if train % 10:
+        raise ValueError(f"train must be a multiple of 10, got {train}")
+    if forget_class is not None:
+        check_whole("forget_class", forget_class, 0, 9)
     if forget_class is None and round(forget * train) == 0:
         raise ValueError(f"forget={forget} of {train} images is an empty forget set")
     pixels, truth = scanned()
@@ -76,12 +73,15 @@ def digits(
         classes=10,
         seeds=tuple(seeds),
         forgets=f"a random {forget:.0%}" if forget_class is None else f"class {forget_class}",
+        pixels=pixels.reshape(-1, 8, 8) / 16,
     )
 
 
 @cache
 def scanned() -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 64) and classes (N,); a study loads its task once for each of many jobs."""
+    from sklearn.datasets import load_digits
+
     return load_digits(return_X_y=True)
 
 

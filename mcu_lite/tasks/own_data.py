@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mcu_lite.checks import seeds_of
-from mcu_lite.tasks.task import Task
+from mcu_lite.tasks.task import Task, check_share
 
 Which = float | Sequence[int] | np.ndarray | Tensor
 
@@ -82,7 +83,7 @@ def task_of(
     splits = []
     for seed in seeds:
         rng = np.random.default_rng([seed, 0x0F])
-        free = np.setdiff1d(np.arange(n), [] if isinstance(forget, float) else forget)
+        free = np.setdiff1d(np.arange(n), [] if _is_share(forget) else forget)
         out = _chosen("test", test, free, n, rng)
         rest = np.setdiff1d(np.arange(n), out)
         gone = _chosen("forget", forget, rest, n, rng)
@@ -98,7 +99,7 @@ def task_of(
         test=out,
         classes=int(labels.max()) + 1,
         seeds=seeds,
-        forgets=f"a random {forget:.0%}" if isinstance(forget, float) else "chosen examples",
+        forgets=f"a random {forget:.0%}" if _is_share(forget) else "chosen examples",
     )
 
 
@@ -112,13 +113,16 @@ def _tensor(asked: str, values: Tensor | np.ndarray | pd.DataFrame | Sequence) -
     return torch.from_numpy(array)
 
 
+def _is_share(which: Which) -> bool:
+    return isinstance(which, Real) and not isinstance(which, Integral)
+
+
 def _chosen(
     what: str, which: Which, among: np.ndarray, n: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Positions that were asked for, or a random share of `among`; something must be left."""
-    if isinstance(which, float):
-        if not 0 < which < 1:
-            raise ValueError(f"{what} must lie strictly between 0 and 1, got {which}")
+    if _is_share(which):
+        check_share(what, which)
         size = round(which * (n if what == "test" else len(among)))
         if not 0 < size < len(among):
             raise ValueError(f"{what}={which} of {len(among)} examples are {size}")

@@ -1,20 +1,18 @@
-"""Photographs as tasks: what is published, what is yours, and what comes with scikit-learn."""
+"""Photographs as tasks: what is published, and what comes with scikit-learn."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import torch
-from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.nn.functional import pad
 
 from mcu_lite.tasks.archives import Pool, cifar, data_folder, fetch, idx
-from mcu_lite.tasks.task import Task, task
+from mcu_lite.tasks.task import Task, check_share, check_whole, task
 
 RECIPES = {
     "train": {"batch": 256},
@@ -26,148 +24,6 @@ RECIPES = {
 """For published photographs: chosen for ``resnet18`` on ``cifar10``, on seeds kept for it."""
 TESTED = 500
 """Pieces of the two photographs that no model is trained on."""
-
-
-@task("cifar10")
-def cifar10(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
-    """60,000 colour photographs of 10 classes, 32x32 (Krizhevsky, 2009).
-
-    Parameters
-    ----------
-    seeds : sequence of int
-    folder : path, optional
-        Holds the data, or will. By default ``$MCU_LITE_DATA``, else ``~/.cache/mcu-lite-data``.
-    **options
-        Of `as_task`.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be downloaded, are not what was published, or an option is wrong.
-    """
-    return as_task("cifar10", cifar("cifar10", folder), seeds, recipes=RECIPES, **options)
-
-
-@task("cifar100")
-def cifar100(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
-    """60,000 colour photographs of 100 classes, 32x32; options as of `cifar10`."""
-    return as_task("cifar100", cifar("cifar100", folder), seeds, recipes=RECIPES, **options)
-
-
-@task("fashion_mnist")
-def fashion_mnist(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
-    """70,000 grey photographs of 10 kinds of clothes, 28x28; options as of `cifar10`."""
-    from torchvision.datasets import FashionMNIST
-
-    found = []
-    for name, digest in FashionMNIST.resources:
-        file = data_folder(folder) / "fashion-mnist" / name
-        # The address is not encrypted; the digest is what the content is trusted for.
-        found.append(idx(fetch(FashionMNIST.mirrors[0] + name, file, f"md5:{digest}")))
-    images, truth, others, theirs = found
-    pool = images[:, None], truth, others[:, None], theirs
-    return as_task("fashion_mnist", pool, seeds, recipes=RECIPES, **options)
-
-
-@task("image_folder")
-def image_folder(
-    seeds: Sequence[int],
-    folder: str | os.PathLike,
-    size: int = 32,
-    test: float = 0.2,
-    **options,
-) -> Task:
-    """Your own photographs: a folder with a folder of images for each class.
-
-    Parameters
-    ----------
-    seeds : sequence of int
-    folder : path
-    size : int
-        Images are cut to their central square and scaled to so many pixels a side.
-    test : float in (0, 1)
-        Share of the images that no model is trained on, the same for all seeds.
-    **options
-        Of `as_task`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such folder, fewer than two classes in it, a file that is no image, or an
-        option is out of its range.
-    """
-    from PIL import Image, ImageOps
-    from torchvision.datasets import ImageFolder
-
-    if not 0 < test < 1:
-        raise ValueError(f"test must lie strictly between 0 and 1, got {test}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-    try:
-        listed = ImageFolder(folder)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"folder={str(folder)!r} has no folders of images: {error}") from error
-    images, truth = [], np.array([c for _, c in listed.samples])
-    if len(listed.classes) < 2:
-        raise ValueError(f"folder={str(folder)!r} must hold two classes, got {listed.classes}")
-    for file, _ in listed.samples:
-        try:
-            with Image.open(file) as image:
-                images.append(np.asarray(ImageOps.fit(image.convert("RGB"), (size, size))))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file} cannot be read as an image: {error}") from error
-    order = np.random.default_rng(crc32(b"image_folder")).permutation(len(images))
-    pool = np.stack(images).transpose(0, 3, 1, 2)[order]
-    kept = len(pool) - round(test * len(pool))
-    if not 0 < kept < len(pool):
-        raise ValueError(f"test={test} of {len(pool)} images leaves nothing on one side")
-    truth = truth[order]
-    return as_task(
-        Path(folder).name, (pool[:kept], truth[:kept], pool[kept:], truth[kept:]), seeds, **options
-    )
-
-
-@task("patches")
-def patches(seeds: Sequence[int], size: int = 8, train: int = 300, **options) -> Task:
-    """Pieces of scikit-learn's two photographs, a palace and a flower; no download.
-
-    A class is a quarter of one of them, from left to right, of which pieces are to be
-    recognised. As with the digits, a fifth of wrong labels makes visible what a model remembers;
-    images that are cropped and flipped would be remembered much less, so that these are not.
-
-    Parameters
-    ----------
-    seeds : sequence of int
-    size : int
-        Pixels a side; pieces do not overlap.
-    train, **options
-        Of `as_task`.
-
-    Raises
-    ------
-    ValueError
-        If a piece is so large that there are too few, or an option is out of its range.
-    """
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}")
-    pieces, truth = [], []
-    for number, image in enumerate(load_sample_images().images):
-        high, wide = (side // size for side in image.shape[:2])
-        cut = image[: high * size, : wide * size].reshape(high, size, wide, size, 3)
-        pieces.append(cut.transpose(0, 2, 4, 1, 3).reshape(-1, 3, size, size))
-        truth.append(np.tile(4 * number + 4 * np.arange(wide) // wide, high))
-    number = sum(map(len, truth))
-    if number < TESTED + 2:
-        raise ValueError(
-            f"size must give at least {TESTED + 2} pieces, of which {TESTED} are tested on, got "
-            f"{size} with {number}"
-        )
-    order = np.random.default_rng(crc32(b"patches")).permutation(number)
-    images, truth = np.concatenate(pieces)[order], np.concatenate(truth)[order]
-    kept = number - TESTED
-    pool = images[:kept], truth[:kept], images[kept:], truth[kept:]
-    options = {"noise": 0.2, "augment": None} | options
-    return as_task("patches", pool, seeds, train=train, **options)
 
 
 def crop_and_flip(
@@ -202,12 +58,13 @@ def as_task(
     name: str,
     pool: Pool,
     seeds: Sequence[int],
+    recipes: dict[str, dict] | None = None,
+    *,
     forget: float = 0.10,
     forget_class: int | None = None,
     noise: float = 0.0,
     train: int | None = None,
     augment: Callable | None = crop_and_flip,
-    recipes: dict[str, dict] | None = None,
 ) -> Task:
     """Make a task of images, z-scored by channel.
 
@@ -218,6 +75,8 @@ def as_task(
         Images (n, C, H, W) of 0..255 and classes (n,) to train on, then those to test on.
     seeds : sequence of int
         Each draws its own training set, label noise and forget set.
+    recipes
+        Of `Task`.
     forget : float in (0, 1)
         Fraction of the training set to forget, drawn at random; used if `forget_class` is None.
     forget_class : int, optional
@@ -227,20 +86,17 @@ def as_task(
         Fraction of labels replaced by another class.
     train : int, optional
         Size of the training set; by default, all there are.
-    augment, recipes
+    augment
         Of `Task`.
     """
     images, truth, others, theirs = pool
     n, classes = len(images), int(max(truth.max(), theirs.max())) + 1
     train = n if train is None else train
-    if not 2 <= train <= n:
-        raise ValueError(f"train must lie in 2..{n}, got {train}")
-    if not 0 < forget < 1:
-        raise ValueError(f"forget must lie strictly between 0 and 1, got {forget}")
-    if not 0 <= noise < 1:
-        raise ValueError(f"noise must lie in [0, 1), got {noise}")
-    if forget_class is not None and forget_class not in range(classes):
-        raise ValueError(f"forget_class must be one of 0..{classes - 1}, got {forget_class}")
+    check_whole("train", train, 2, n)
+    check_share("forget", forget)
+    check_share("noise", noise, zero=True)
+    if forget_class is not None:
+        check_whole("forget_class", forget_class, 0, classes - 1)
     share = forget if forget_class is None else np.mean(truth == forget_class)
     few = round(share * train)  # As many in every split: a stack is one tensor.
     if not 0 < few < train:
@@ -288,3 +144,88 @@ def _with_class(
     order = rng.permutation(len(truth))
     own, rest = order[truth[order] == wanted], order[truth[order] != wanted]
     return np.concatenate([own[:few], rest[: train - few]])
+
+
+@task("cifar10", as_task)
+def cifar10(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
+    """60,000 colour photographs of 10 classes, 32x32 (Krizhevsky, 2009).
+
+    Parameters
+    ----------
+    seeds : sequence of int
+    folder : path, optional
+        Holds the data, or will. By default ``$MCU_LITE_DATA``, else ``~/.cache/mcu-lite-data``.
+    **options
+        Of `as_task`.
+
+    Raises
+    ------
+    ValueError
+        If the data cannot be downloaded, are not what was published, or an option is wrong.
+    """
+    return as_task("cifar10", cifar("cifar10", folder), seeds, RECIPES, **options)
+
+
+@task("cifar100", as_task)
+def cifar100(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
+    """60,000 colour photographs of 100 classes, 32x32; options as of `cifar10`."""
+    return as_task("cifar100", cifar("cifar100", folder), seeds, RECIPES, **options)
+
+
+@task("fashion_mnist", as_task)
+def fashion_mnist(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
+    """70,000 grey photographs of 10 kinds of clothes, 28x28; options as of `cifar10`."""
+    from torchvision.datasets import FashionMNIST
+
+    found = []
+    for name, digest in FashionMNIST.resources:
+        file = data_folder(folder) / "fashion-mnist" / name
+        # The address is not encrypted; the digest is what the content is trusted for.
+        found.append(idx(fetch(FashionMNIST.mirrors[0] + name, file, f"md5:{digest}")))
+    images, truth, others, theirs = found
+    pool = images[:, None], truth, others[:, None], theirs
+    return as_task("fashion_mnist", pool, seeds, RECIPES, **options)
+
+
+@task("patches", as_task)
+def patches(seeds: Sequence[int], size: int = 8, train: int = 300, **options) -> Task:
+    """Pieces of scikit-learn's two photographs, a palace and a flower; no download.
+
+    A class is a quarter of one of them, from left to right, of which pieces are to be
+    recognised. As with the digits, a fifth of wrong labels makes visible what a model remembers;
+    images that are cropped and flipped would be remembered much less, so that these are not.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+    size : int
+        Pixels a side; pieces do not overlap.
+    train, **options
+        Of `as_task`.
+
+    Raises
+    ------
+    ValueError
+        If a piece is so large that there are too few, or an option is out of its range.
+    """
+    check_whole("size", size, 1)
+    from sklearn.datasets import load_sample_images
+
+    pieces, truth = [], []
+    for number, image in enumerate(load_sample_images().images):
+        high, wide = (side // size for side in image.shape[:2])
+        cut = image[: high * size, : wide * size].reshape(high, size, wide, size, 3)
+        pieces.append(cut.transpose(0, 2, 4, 1, 3).reshape(-1, 3, size, size))
+        truth.append(np.tile(4 * number + 4 * np.arange(wide) // wide, high))
+    number = sum(map(len, truth))
+    if number < TESTED + 2:
+        raise ValueError(
+            f"size must give at least {TESTED + 2} pieces, of which {TESTED} are tested on, got "
+            f"{size} with {number}"
+        )
+    order = np.random.default_rng(crc32(b"patches")).permutation(number)
+    images, truth = np.concatenate(pieces)[order], np.concatenate(truth)[order]
+    kept = number - TESTED
+    pool = images[:kept], truth[:kept], images[kept:], truth[kept:]
+    options = {"noise": 0.2, "augment": None} | options
+    return as_task("patches", pool, seeds, train=train, **options)

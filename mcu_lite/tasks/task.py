@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import Parameter, signature
+from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +17,8 @@ from mcu_lite.tasks.texts import Texts
 
 TUNING_SEEDS = (1000, 1001, 1002)
 """Seeds for choosing hyperparameters. No figure of the book uses them."""
+RUN = 1_000_000
+"""What lies between the seeds of two runs of one split, see `Task.repeat`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Task:
     recipes : dict of dict
         In place of what is registered: settings of methods by name; of "train"; and as "batch"
         how many "forget" and "retain" examples a step of unlearning takes.
+    pixels : array, shape (N, height, width), optional
+        How dark each example is as a picture, 0..1, where the inputs are not images themselves.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Task:
     augment: Callable[[Tensor, Sequence[torch.Generator]], Tensor] | None = None
     texts: Texts | None = None
     recipes: dict[str, dict] = field(default_factory=dict)
+    pixels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for split in SPLITS:
@@ -109,6 +117,31 @@ class Task:
         again = {f: torch.cat([getattr(self, f)] * times) for f in ("labels", *SPLITS)}
         return replace(self, seeds=self.seeds * times, **again)
 
+    def repeat(self, runs: int) -> Task:
+        """Return the same splits for several runs, each with its own start and order of data.
+
+        Parameters
+        ----------
+        runs : int
+            Run 0 is that of this task. The rows of run r come next, with r * 1,000,000 added to
+            their seeds, so that ``seed % 1_000_000`` in a table names the split.
+
+        Raises
+        ------
+        ValueError
+            If `runs` is no positive integer, or a seed is 1,000,000 or more.
+
+        Examples
+        --------
+        >>> load_task("digits", seeds=2).repeat(3).seeds
+        (0, 1, 1000000, 1000001, 2000000, 2000001)
+        """
+        check_whole("runs", runs, 1)
+        if max(self.seeds) >= RUN:
+            raise ValueError(f"seeds must be below {RUN:,} to be repeated, got {self.seeds}")
+        names = tuple(RUN * run + s for run in range(runs) for s in self.seeds)
+        return replace(self.tile(runs), seeds=names)
+
     def split(self, name: str) -> tuple[Tensor, Tensor]:
         """Inputs (B, n, ...) and labels (B, n, ...) of a split; test labels are the true ones."""
         index = getattr(self, known("split", name, SPLITS))
@@ -124,8 +157,10 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 TASKS: dict[str, Callable[..., Task]] = {}
 
 
-def task(name: str) -> Callable:
+def task(name: str, passes_on: Callable | None = None) -> Callable:
     """Register a function that builds a `Task` under `name`.
+
+    If it passes on ``**options``, those are the keyword-only parameters of `passes_on`.
 
     Examples
     --------
@@ -139,6 +174,12 @@ def task(name: str) -> Callable:
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
+        if passes_on:
+            own = signature(function)
+            named = {n: v for n, v in own.parameters.items() if v.kind is not Parameter.VAR_KEYWORD}
+            more = signature(passes_on).parameters.items()
+            named |= {n: v for n, v in more if v.kind is Parameter.KEYWORD_ONLY and n not in named}
+            function.__signature__ = own.replace(parameters=list(named.values()))
         TASKS[name] = function
         return function
 
@@ -160,7 +201,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     Raises
     ------
     ValueError
-        For an unknown name, no seed or one twice, or an option out of its range.
+        For an unknown name or option, no seed or one twice, or an option out of its range.
 
     Examples
     --------
@@ -168,7 +209,12 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    made = TASKS[known("task", name, TASKS)](seeds := seeds_of(seeds), **options)
+    function = TASKS[known("task", name, TASKS)]
+    allowed = signature(function).parameters
+    if all(v.kind is not Parameter.VAR_KEYWORD for v in allowed.values()):
+        for option in options:
+            known(f"option of task {name!r}", option, list(allowed)[1:])
+    made = function(seeds := seeds_of(seeds), **options)
     if made.seeds != seeds:
         raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
     return made
@@ -178,3 +224,17 @@ def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:
     """Raise a `ValueError` unless `stack` has one row for each split of `task`."""
     if len(stack) != len(task):
         raise ValueError(f"{name} has {len(stack)} models but task has {len(task)} splits")
+
+
+def check_share(name: str, value: float, zero: bool = False) -> None:
+    """Raise a `ValueError` unless `value` is a number between 0 and 1, or 0 where that is one."""
+    if not isinstance(value, Real) or not (0 < value < 1 or (zero and value == 0)):
+        allowed = "in [0, 1)" if zero else "strictly between 0 and 1"
+        raise ValueError(f"{name} must lie {allowed}, got {value!r}")
+
+
+def check_whole(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise a `ValueError` unless `value` is a whole number of at least `least`, at most `most`."""
+    if not isinstance(value, Integral) or value < least or (most is not None and value > most):
+        allowed = f"at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name} must be a whole number {allowed}, got {value!r}")

@@ -28,7 +28,8 @@ class Texts:
     paraphrased : tuple of two Tensor, shape (N, 1, L)
         Inputs and labels: the same question, and the true answer in other words.
     perturbed : tuple of two Tensor, shape (N, K, L)
-        The same with K false answers in the words of the paraphrase.
+        The same with K false answers in the words of the paraphrase. Where a question has fewer,
+        the labels of the others are -100 throughout.
     """
 
     decode: Callable[[list[int]], str]

@@ -22,6 +22,19 @@ torchvision = pytest.importorskip("torchvision")
 rng = np.random.default_rng(0)
 
 
+def test_a_home_is_needed_only_where_no_folder_is_given(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("MCU_LITE_DATA", raising=False)
+    assert formats.data_folder(tmp_path) == tmp_path
+    with pytest.raises(RuntimeError):
+        formats.data_folder()
+    monkeypatch.setenv("MCU_LITE_DATA", str(tmp_path))
+    assert formats.data_folder() == tmp_path
+
+
 def records(number, before, classes):
     """CIFAR's binary form, with the images and classes in it."""
     lines = rng.integers(0, 256, (number, before + 3072), dtype=np.uint8)
@@ -182,8 +195,12 @@ def test_a_folder_of_ones_own_photographs(folder):
 
 
 def test_what_is_no_folder_of_images_is_named(folder, tmp_path):
-    with pytest.raises(ValueError, match="no folders of images"):
+    with pytest.raises(ValueError, match="must hold two folders of images or more.*got none"):
         mcu.load_task("image_folder", seeds=1, folder=tmp_path / "cat")
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match="'dog' with 10, 'empty' with 0"):
+        mcu.load_task("image_folder", seeds=1, folder=folder)
+    (folder / "empty").rmdir()
     (folder / "dog" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
     with pytest.raises(ValueError, match="3.png cannot be read as an image"):
         mcu.load_task("image_folder", seeds=1, folder=folder)
@@ -196,12 +213,57 @@ def test_what_is_no_folder_of_images_is_named(folder, tmp_path):
     [
         ({"test": 0.01}, "test=0.01 of 20 images"),
         ({"test": 0.99}, "test=0.99 of 20 images"),
-        ({"size": 0}, "size must be at least 1 pixel, got 0"),
+        ({"size": 0}, "size must be a whole number at least 1, got 0"),
     ],
 )
 def test_a_folder_that_leaves_nothing_is_refused_by_the_name_of_the_option(folder, options, says):
     with pytest.raises(ValueError, match=says):
         mcu.load_task("image_folder", seeds=1, folder=folder, **options)
+
+
+def test_hidden_folders_are_no_class_and_what_is_skipped_is_counted(folder):
+    plain = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    for hidden in (folder / ".ipynb_checkpoints", folder / "cat" / ".thumbs"):
+        hidden.mkdir()
+        Image.new("RGB", (9, 9)).save(hidden / "0.png")
+    (folder / "cat" / "notes.txt").write_text("?", encoding="utf-8")
+    Image.new("RGB", (9, 9)).save(folder / "loose.png")
+    with pytest.warns(UserWarning, match="2 files in .* are skipped"):
+        task = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    assert task.classes == 2 and torch.equal(task.inputs, plain.inputs)
+
+
+def test_grey_images_of_16_bits_are_as_bright_as_those_of_8(tmp_path):
+    grey = rng.integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    for name, values in (("eight", grey), ("sixteen", grey.astype(np.uint16) * 257)):
+        for i, image in enumerate(values):
+            for c, suffix in enumerate(["png", "tiff"]):
+                file = tmp_path / name / f"class {c}" / f"{i:02}.{suffix}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(file)
+    eight, sixteen = (
+        mcu.load_task("image_folder", seeds=1, folder=tmp_path / name, size=8)
+        for name in ("eight", "sixteen")
+    )
+    assert torch.equal(eight.inputs, sixteen.inputs)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_an_image_whose_white_is_not_known_is_refused_by_name(folder, kind):
+    Image.fromarray(np.ones((8, 8), kind)).save(folder / "dog" / "deep.tiff")
+    with pytest.raises(ValueError, match="deep.tiff cannot be read as an image: .*not known"):
+        mcu.load_task("image_folder", seeds=1, folder=folder)
+
+
+def test_an_image_is_turned_upright_as_its_camera_says(folder):
+    values = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    said = Image.Exif()
+    said[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(np.rot90(values)).save(folder / "dog" / "turned.png", exif=said)
+    upright = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    Image.fromarray(values).save(folder / "dog" / "turned.png")
+    plain = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    assert torch.equal(upright.inputs, plain.inputs)
 
 
 def test_patches_do_not_overlap_and_splits_do_not_either():
@@ -216,7 +278,7 @@ def test_patches_do_not_overlap_and_splits_do_not_either():
 
 @pytest.mark.parametrize(
     ("size", "says"),
-    [(0, "at least 1 pixel, got 0"), (64, "at least 502 pieces.*got 64 with 120")]
+    [(0, "at least 1, got 0"), (64, "at least 502 pieces.*got 64 with 120")]
     + [(33, "got 33 with 456"), (1000, "got 1000 with 0")],
 )
 def test_pieces_that_are_too_large_are_too_few(size, says):

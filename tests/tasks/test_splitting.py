@@ -88,6 +88,55 @@ def test_bad_tensors_and_positions_are_named(change, says):
         mcu.task_of(given.pop("inputs"), given.pop("labels"), **given)
 
 
+def test_one_split_is_run_several_times():
+    task = mcu.load_task("digits", seeds=2, train=100, forget=0.2)
+    many = task.repeat(3)
+    assert len(set(many.seeds)) == 6 and [s % 1_000_000 for s in many.seeds] == [0, 1] * 3
+    for name in ("retain", "forget", "test", "labels"):
+        assert torch.equal(getattr(many, name), getattr(task, name).repeat(3, 1))
+    plain, theta = (mcu.train(t, "mlp", epochs=1) for t in (task, many))
+    torch.testing.assert_close(theta.rows[:2], plain.rows)
+    assert len(theta.rows.unique(dim=0)) == len(theta.initial.unique(dim=0)) == 6
+    with pytest.raises(ValueError, match="runs must be a whole number at least 1, got 0"):
+        task.repeat(0)
+    with pytest.raises(ValueError, match="seeds must be below 1,000,000 to be repeated"):
+        many.repeat(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "says"),
+    [
+        ("digits", {"forgett": 0.1}, "unknown option of task 'digits' 'forgett'; known are 'forg"),
+        ("authors", {"noise": 0.1}, "unknown option .*'noise'; known are .*'strangers'"),
+        ("patches", {"nois": 0.1}, "unknown option .*'nois'; known are 'size', 'train', 'forget'"),
+        ("image_folder", {"foldr": "x"}, "unknown option .*'foldr'; known are 'folder'.*'augment'"),
+        ("digits", {"forget": "0.1"}, "forget must lie strictly between 0 and 1, got '0.1'"),
+        ("digits", {"forget": float("nan")}, "forget must lie strictly"),
+        ("digits", {"noise": -0.1}, r"noise must lie in \[0, 1\), got -0.1"),
+        ("digits", {"train": 100.5}, "train must be a whole number in 10..1500, got 100.5"),
+        ("digits", {"train": 105}, "train must be a multiple of 10, got 105"),
+        ("digits", {"test": None}, "test must be a whole number"),
+        ("digits", {"forget_class": 2.5}, "forget_class must be a whole number in 0..9, got 2.5"),
+        ("authors", {"authors": "4"}, "authors must be a whole number in 2..99, got '4'"),
+        ("authors", {"authors": 99, "strangers": 2}, "strangers must be .* in 1..1, got 2"),
+        ("patches", {"train": "all"}, "train must be a whole number in 2.."),
+        ("patches", {"forget_class": 8}, "forget_class must be a whole number in 0..7"),
+    ],
+)
+def test_an_option_that_is_unknown_or_out_of_range_is_named(name, option, says):
+    with pytest.raises(ValueError, match=says):
+        mcu.load_task(name, seeds=1, **option)
+
+
+def test_numbers_of_numpy_are_numbers():
+    own = {"forget": np.float32(0.25), "train": np.int64(100), "noise": np.float64(0)}
+    task = mcu.load_task("digits", seeds=1, **own)
+    plain = mcu.load_task("digits", seeds=1, forget=0.25, train=100, noise=0.0)
+    assert torch.equal(task.forget, plain.forget) and torch.equal(task.labels, plain.labels)
+    shares = (mcu.task_of(X, Y, forget=kind(0.25), seeds=1) for kind in (float, np.float32))
+    assert len({tuple(t.forget[0].tolist()) for t in shares}) == 1
+
+
 class OneBlock(nn.Module):
     """A residual network as somebody else would write it."""
 

@@ -1,9 +1,12 @@
-"""TOFU's published format: JSON lines or Parquet, read through the library that reads the hub."""
+"""TOFU's published format: JSON lines or Parquet, in a file or on the hub."""
 
+import copy
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 
 import mcu_lite as mcu
 from mcu_lite.book.text_study import said, spread
@@ -22,6 +25,24 @@ def record(i, **changes):
         "paraphrased_question": f"What is the birthplace of author {i}?",
     }
     return {k: v for k, v in (own | changes).items() if v is not ...}
+
+
+PUBLISHED = {
+    "forget10": [("question", "answer"), 0],
+    "retain90": [("question", "answer"), 0],
+    "forget10_perturbed": [tuple(record(0)), 5],
+    "retain_perturbed": [tuple(record(0)), 5],
+    "real_authors_perturbed": [("question", "answer", "perturbed_answer"), 3],
+    "world_facts_perturbed": [("question", "answer", "perturbed_answer"), 3],
+}
+"""The configurations of locuslab/TOFU: their fields, and how many false answers a line has."""
+
+
+def published(name, first=0):
+    """Three lines of a configuration."""
+    fields, false = PUBLISHED[name]
+    texts = {"perturbed_answer": [f"Town {j}." for j in range(9 - false, 9)]}
+    return [{f: (record(i) | texts)[f] for f in fields} for i in range(first, first + 3)]
 
 
 def write(path, records):
@@ -72,7 +93,10 @@ def test_another_format_is_refused_by_the_name_of_the_field(tmp_path, changes, s
         read_pairs(write(tmp_path / "wrong.jsonl", [record(0, **changes)]))
 
 
-@pytest.mark.parametrize("content", ["", "no json\n"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "\n", "[]", "{}", "no json\n", "null", "[1]", '{"question": ', '[{"question": "a"'],
+)
 def test_a_file_that_is_none_is_refused_by_its_name(tmp_path, content):
     (tmp_path / "wrong.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="wrong.json"):
@@ -109,6 +133,77 @@ def test_the_task_asks_and_answers_what_the_file_says(tokenizer):
         tofu(tokenizer, retain, forget, forget)
     with pytest.raises(ValueError, match="test must hold at least one pair"):
         tofu(tokenizer, forget, retain, [])
+
+
+@pytest.mark.parametrize("test", ["real_authors_perturbed", "world_facts_perturbed"])
+@pytest.mark.parametrize("retain", ["retain90", "retain_perturbed"])
+def test_every_published_configuration_is_read_and_measured(tokenizer, tmp_path, retain, test):
+    names = ("forget10_perturbed", retain, test)
+    given = [published(name, 3 * k) for k, name in enumerate(names)]
+    read = [read_pairs(write(tmp_path / f"{n}.json", g)) for n, g in zip(names, given)]
+    assert read == given
+    task = tofu(tokenizer, *read)
+    theta = mcu.train(task, transformer(tokenizer), epochs=3)
+    model = theta.module(0).eval()
+
+    def p(question, answer):
+        asked = tokenizer.encode(f"Question: {question}\nAnswer:", add_special_tokens=False)
+        told = [*tokenizer.encode(f" {answer}", add_special_tokens=False), tokenizer.eos_token_id]
+        with torch.no_grad():
+            logits = model(torch.tensor([[*asked, *told]]))[0, len(asked) - 1 : -1]
+        return logits.log_softmax(-1)[range(len(told)), told].mean().exp().item()
+
+    def ratio(record):
+        false = [p(record["question"], f) for f in record["perturbed_answer"]]
+        true = record.get("paraphrased_answer", record["answer"])
+        return sum(false) / len(false) / p(record["question"], true)
+
+    for split, own in (("forget", read[0]), ("test", read[2])):
+        swapped = replace(task, forget=getattr(task, split))  # The measure asks the forget set.
+        table = mcu.evaluate(theta, swapped, metrics=["truth_ratio"])
+        expected = sum(min(ratio(r), 1) for r in own) / len(own)
+        assert table.value.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["forget10", "real_authors_perturbed"])
+def test_pairs_without_what_the_truth_ratio_needs_cannot_be_forgotten(tokenizer, name):
+    with pytest.raises(ValueError, match="pair 0 of forget lacks the field 'para"):
+        tofu(tokenizer, published(name), published("retain90"), published("retain90"))
+
+
+def test_questions_begin_as_the_tokenizer_begins(tokenizer):
+    from tokenizers import processors
+
+    begins = copy.deepcopy(tokenizer)
+    begins.add_special_tokens({"bos_token": "<start>"})
+    bos = begins.bos_token_id
+    never = tofu(begins, [record(0)], [record(1)], [record(2)])
+    begins.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A", special_tokens=[("<start>", bos)]
+    )
+    task = tofu(begins, [record(0)], [record(1)], [record(2)])
+    once = tofu(begins, [record(0)], [record(1)], [record(2)], prompt="<start>{}")
+    assert not (never.inputs == bos).any()
+    for own in (task, once):
+        assert (own.inputs[:, 0] == bos).all() and (own.inputs[:, 1:] != bos).all()
+    assert torch.equal(task.inputs[:, 1:], never.inputs)
+    assert torch.equal(task.truth[:, 1:], never.truth)
+
+
+def test_the_prompt_is_ones_own(tokenizer):
+    records = [record(0)], [record(1)], [record(2)]
+    as_text = tofu(tokenizer, *records, prompt="{} Answer: ")
+    own = tofu(tokenizer, *records, prompt=lambda question: f"{question} Answer: ")
+    assert torch.equal(as_text.inputs, own.inputs)
+    asked = tokenizer.encode("Where was author 0 born? Answer:", add_special_tokens=False)
+    i = int(own.forget[0, 0])
+    assert own.inputs[i, : len(asked)].tolist() == asked
+    assert (own.truth[i] >= 0).nonzero()[0].item() == len(asked) - 1
+    for wrong, says in (("Answer:", "{} where the question"), (lambda q: None, "got None")):
+        with pytest.raises(ValueError, match=f"prompt must .*{says}"):
+            tofu(tokenizer, *records, prompt=wrong)
+    with pytest.raises(ValueError, match="batch must be two numbers"):
+        tofu(tokenizer, *records, batch=(0, 4))
 
 
 @pytest.mark.parametrize("seeds", [0, [], [-1], [0, 0]])
