@@ -124,7 +124,7 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 TASKS: dict[str, Callable[..., Task]] = {}
 
 
-def task(name: str) -> Callable:
+def task(name: str, *, version: str = "") -> Callable:
     """Register a function that builds a `Task` under `name`.
 
     Examples
@@ -139,6 +139,8 @@ def task(name: str) -> Callable:
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
+        if version:
+            function.version = version
         TASKS[name] = function
         return function
 
