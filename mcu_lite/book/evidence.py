@@ -15,7 +15,7 @@ from mcu_lite.paths.curves import connect
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
 from mcu_lite.studies.matching import matched
 from mcu_lite.studies.paper_grid import COMPARED, grid
-from mcu_lite.studies.results import loaded
+from mcu_lite.studies.results import task_for
 from mcu_lite.studies.study import endpoints, run
 from mcu_lite.unlearning.methods import METHODS
 
@@ -111,7 +111,7 @@ def matched_conditions(setting: Setting) -> list[Condition]:
 
 def mixed_logits(setting: Setting) -> pd.DataFrame:
     """Mix the logits of the original and of each unlearned model in place of their weights."""
-    task = loaded(setting)
+    task = task_for(setting)
     ends = endpoints([Endpoint(m) for m in COMPARED], setting)
     lines = (
         logit_line(stack.origin, stack, task, setting.ts, ["accuracy"]).assign(b=str(end))
@@ -122,7 +122,7 @@ def mixed_logits(setting: Setting) -> pd.DataFrame:
 
 def averages_along_paths(setting: Setting, steps: int = 150) -> pd.DataFrame:
     """Average five points of each of two paths, beside models that got the paths' steps."""
-    task = loaded(setting)
+    task = task_for(setting)
     npo, others = Endpoint("npo"), (Endpoint("npo", 1), Endpoint("finetune"))
     total = steps + sum(METHODS[m].steps for m in ("npo", "finetune"))
     # The rate at which fitting moves the middle of a path is half that of its control point.

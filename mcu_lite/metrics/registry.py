@@ -120,7 +120,13 @@ OPTIONS = [f.name for f in fields(Metric) if f.default is False]
 
 
 def metric(
-    name: str, label: str, better: str, splits: tuple[str, ...] = SPLITS, **more: bool
+    name: str,
+    label: str,
+    better: str,
+    splits: tuple[str, ...] = SPLITS,
+    *,
+    version: str = "",
+    **more: bool,
 ) -> Callable[[Reading], Reading]:
     """Register a function of (outputs, split) as a metric.
 
@@ -135,6 +141,8 @@ def metric(
         On the retain set; "oracle" means that the retrained model is the goal.
     splits : tuple of str
         On which it is measured.
+    version : str
+        Change it when code that the function calls has changed: see `mcu_lite.run`.
     **more
         ``needs_oracle``, ``needs_texts``, ``needs_incompetent`` and ``slow``, see `Metric`.
 
@@ -160,6 +168,8 @@ def metric(
         known("option", option, OPTIONS)
 
     def register(function: Reading) -> Reading:
+        if version:
+            function.version = version
         METRICS[name] = Metric(name, label, function, splits, better, **more)
         return function
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import tempfile
 import warnings
@@ -14,7 +15,7 @@ import pandas as pd
 from mcu_lite.files import write
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
-from mcu_lite.studies.checkpoints import pack, pack_table, unpack, unpack_table
+from mcu_lite.studies.checkpoints import pack, unpack
 
 
 def cache_folder(cache: str | os.PathLike | None = None) -> Path:
@@ -30,8 +31,10 @@ def cache_folder(cache: str | os.PathLike | None = None) -> Path:
 
 
 def save(folder: Path, name: str, value: Stack | pd.DataFrame) -> None:
-    """Keep a stack or a table under `name`; a reader sees all of it or nothing."""
-    body = pack_table(value) if isinstance(value, pd.DataFrame) else pack(value)
+    """Save a stack or a table under `name`; a reader sees all of it or nothing."""
+    table = isinstance(value, pd.DataFrame)
+    # JSON of Python writes floats such that they are read back exactly, NaN too.
+    body = json.dumps(value.to_dict("list")).encode() if table else pack(value)
     write(folder / name, hashlib.sha256(body).digest(), body)
 
 
@@ -56,9 +59,9 @@ def load(
         if hashlib.sha256(body).digest() != digest:
             raise ValueError(f"{path} has another digest than it was written with")
         if architecture is None:
-            return unpack_table(body, str(path))
+            return pd.DataFrame(json.loads(body))
         return unpack(body, architecture, str(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         warnings.warn(f"{path} is damaged and will be computed again: {error}", stacklevel=3)
     path.unlink(missing_ok=True)
     return None

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
+from operator import index
 
 from mcu_lite.checks import known, seeds_of
 from mcu_lite.paths.curves import CURVES
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
+
+
+def whole(name: str, value: int) -> int:
+    """Return an integer of any library as Python's own."""
+    try:
+        return index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,13 @@ class Setting:
     steps: int = 150
     task: str = "digits"
     model: str = "mlp"
-    options: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict, hash=False)
     metrics: Sequence[str] | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        for name in ("ts", "epochs", "steps"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         if self.ts < 3:
             raise ValueError(f"ts must be at least 3, both ends and a point between, got {self.ts}")
         if not (self.epochs >= 0 and self.steps >= 0):
@@ -55,6 +66,10 @@ class Setting:
             )
         if isinstance(self.metrics, str):
             raise ValueError(f"metrics must be several names, or None, got {self.metrics!r}")
+        if self.metrics is not None:
+            object.__setattr__(self, "metrics", tuple(self.metrics))
+        seeds = self.seeds if isinstance(self.seeds, Sequence) else whole("seeds", self.seeds)
+        object.__setattr__(self, "seeds", seeds if isinstance(seeds, int) else tuple(seeds))
         seeds_of(self.seeds)
         defaults = signature(TASKS[known("task", self.task, TASKS)]).parameters
         own = {
@@ -117,6 +132,9 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         known("method", self.method, ["original", *METHODS])
+        object.__setattr__(self, "seed", whole("seed", self.seed))
+        if self.steps is not None:
+            object.__setattr__(self, "steps", whole("steps", self.steps))
         own = {k: getattr(self, k) for k in RECIPE if getattr(self, k) is not None}
         for part in {"lr", "steps"} & own.keys():
             if not own[part] > 0:
@@ -170,6 +188,9 @@ class Condition:
     objective: str | None = None
 
     def __post_init__(self) -> None:
+        for side in ("a", "b"):
+            if not isinstance(end := getattr(self, side), Endpoint):
+                raise TypeError(f"{side} must be an Endpoint, got {end!r}")
         known("curve", self.curve, CURVES)
         if self.objective is None:
             fitted = [e.method for e in (self.a, self.b) if _unlearns(e)]

@@ -13,13 +13,13 @@ import pandas as pd
 from mcu_lite.checks import known
 from mcu_lite.metrics.distances import displacement, distance
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
-from mcu_lite.studies.results import loaded
+from mcu_lite.studies.results import task_for
 from mcu_lite.studies.study import endpoints
 from mcu_lite.unlearning.methods import METHODS
 from mcu_lite.unlearning.objectives import recipe_for
 
 
-def apart(
+def end_distances(
     conditions: Iterable[Condition],
     setting: Setting | None = None,
     *,
@@ -102,7 +102,7 @@ def matched(
         raise ValueError(f"target must have moved by a finite distance > 0, got {goal}")
     value, tried = getattr(end, by), {}
     if value is None:
-        value = getattr(recipe_for(end.method, loaded(setting or Setting())), by)
+        value = getattr(recipe_for(end.method, task_for(setting or Setting())), by)
     while len(tried) < tries and (value := _round(value, by)) not in tried:
         tried[value] = moved(replace(end, **{by: value})) / goal
         if abs(tried[value] - 1) <= within:

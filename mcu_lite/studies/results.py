@@ -1,127 +1,155 @@
-"""What a study keeps: results by names that say all that they depend on."""
+"""Keys of results: each holds what the result depends on, and no more."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import inspect
+import json
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache as remember
+from functools import partial
+from numbers import Number
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from mcu_lite.checks import known
+from mcu_lite.checks import known, seeds_of
 from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
 from mcu_lite.models.zoo import MODELS
 from mcu_lite.studies.cache import load, meaning, save
 from mcu_lite.studies.conditions import ORACLE, Condition, Endpoint, Setting
-from mcu_lite.studies.fingerprints import fingerprint
 from mcu_lite.tasks.task import TASKS, Task, load_task
 from mcu_lite.unlearning.methods import METHODS
 
-LOADED: dict[str, Task] = {}
-CHECKED: set[frozenset] = set()
 ROOMS = ("models", "tasks", "training", "unlearning", "paths", "metrics", "studies")
 """Rooms on which results depend: if their code changes, everything is computed anew."""
-REGISTRIES = {"task": TASKS, "model": MODELS, "method": METHODS, "metric": METRICS}
-Item = Endpoint | Condition | tuple[str, Endpoint]
+WORDS = {"description", "terms", "source", "label"}
+"""Fields of methods and metrics on which no number depends."""
+TASK: dict[str, Task] = {}
+"""The task that was loaded last, by its key."""
 
 
-def loaded(setting: Setting, digest: str | None = None) -> Task:
+@dataclass(frozen=True)
+class ResultStore:
+    """Results of one setting in a folder; a worker computes the same keys as its caller."""
+
+    setting: Setting
+    folder: Path
+
+    def load(self, key: str, architecture: Architecture | None = None) -> Stack | pd.DataFrame:
+        """Return what was saved, or None; a stack is of an architecture, a table of none."""
+        return load(self.folder, key, architecture)
+
+    def save(self, key: str, value: Stack | pd.DataFrame) -> None:
+        """Save a result."""
+        save(self.folder, key, value)
+
+    def original(self) -> str:
+        """Key of θo."""
+        s = self.setting
+        model = [s.model, known("model", s.model, MODELS) and MODELS[s.model]]
+        return _digest("original", task_key(s), model, s.epochs, _environment(s.device))
+
+    def endpoint(self, end: Endpoint) -> str:
+        """Key of the models at one end of a path."""
+        if end.method == "original":
+            return self.original()
+        return _digest("endpoint", self.original(), _method(end.method), end.recipe)
+
+    def path(self, c: Condition) -> str:
+        """Key of a curve between two ends, whatever its condition is called."""
+        ends = [self.endpoint(c.a), self.endpoint(c.b)]
+        fit = [_method(c.objective), self.setting.steps] if c.objective else []
+        return _digest("path", ends, c.curve, fit)
+
+    def measured(self, end: Endpoint) -> str:
+        """Key of the table of one end."""
+        return _digest("measured", self.endpoint(end), self._metrics())
+
+    def table(self, c: Condition) -> str:
+        """Key of the table of a curve."""
+        return _digest("table", self.path(c), self.setting.ts, self._metrics())
+
+    def keys(self, job: Endpoint | list[Condition]) -> list[str]:
+        """Keys of what a job computes."""
+        return [self.endpoint(job)] if isinstance(job, Endpoint) else [self.table(c) for c in job]
+
+    def _metrics(self) -> list:
+        """Metrics that are measured, and the oracle with which they compare."""
+        names = self.setting.metrics or [n for n, m in METRICS.items() if not m.slow]
+        return [self.endpoint(ORACLE), [METRICS[known("metric", n, METRICS)] for n in names]]
+
+
+def task_for(setting: Setting) -> Task:
     """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
-    digest = digest or fingerprint(TASKS[setting.task])
-    name = repr((setting.seeds, setting.options, setting.device, digest))
-    if name not in LOADED:
-        LOADED.clear()
-        LOADED[name] = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
-    return LOADED[name]
+    key = task_key(setting) + setting.device
+    if key not in TASK:
+        task = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
+        TASK.clear()
+        TASK[key] = task
+    return TASK[key]
+
+
+def task_key(setting: Setting) -> str:
+    """Digest of a task's source, options and seeds."""
+    function = TASKS[known("task", setting.task, TASKS)]
+    return _digest(setting.task, function, setting.options, seeds_of(setting.seeds))
+
+
+def _method(name: str) -> list:
+    """A method, or "retain", which is an objective alone."""
+    return [name, METHODS[known("method", name, METHODS)] if name != "retain" else None]
+
+
+def _environment(device: str) -> list:
+    """Everything outside the setting that changes numbers."""
+    kind = torch.device(device).type
+    cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    return [_package(), torch.__version__, kind, *map(str, (cast, *precision))]
 
 
 @remember
 def _package() -> str:
     root = Path(__file__).parents[1]
     files = sorted(file for room in ROOMS for file in (root / room).rglob("*.py"))
-    code = "".join(meaning(file.read_text(encoding="utf-8")) for file in files)
-    return hashlib.sha256(code.encode()).hexdigest()
+    return _digest(*(meaning(file.read_text(encoding="utf-8")) for file in files))
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a study with one setting keeps in a folder, by names that say what it depends on.
-
-    Fingerprints are taken once a study: data that code reads may be large, or change meanwhile.
-    """
-
-    setting: Setting
-    folder: Path
-    package: str = field(default_factory=_package)
-    digests: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    def load(self, item: Item, architecture: Architecture | None = None) -> Stack | pd.DataFrame:
-        """Return what was saved, or None; a stack is of an architecture, a table of none."""
-        return load(self.folder, self.name(item), architecture)
-
-    def save(self, item: Item, value: Stack | pd.DataFrame) -> None:
-        """Keep a result."""
-        save(self.folder, self.name(item), value)
-
-    def name(self, item: Item) -> str:
-        """Digest of the setting, of the item, and of all code and data that it depends on."""
-        own = [self.digest("task", self.setting.task), self.digest("model", self.setting.model)]
-        own += [self.digest("method", name) for name in _methods(item)]
-        if not isinstance(item, Endpoint):
-            asked = METRICS if self.setting.metrics is None else self.setting.metrics
-            own += [self.digest("metric", name) for name in asked]
-        parts = repr((self.setting, item, own, self.package, torch.__version__))
-        return hashlib.sha256(parts.encode()).hexdigest()[:32]
-
-    def task(self) -> Task:
-        """Return the task of the setting."""
-        return loaded(self.setting, self.digest("task", self.setting.task))
-
-    def digest(self, kind: str, name: str) -> str:
-        """Fingerprint of something that is registered."""
-        if (kind, name) not in self.digests:
-            own = REGISTRIES[kind]
-            self.digests[kind, name] = fingerprint(own[known(kind, name, own)])
-        return self.digests[kind, name]
-
-    def check(self) -> None:
-        """Raise a `RuntimeError` if this process, a worker, would compute something else.
-
-        Only its first job can tell: what code reads may change as it runs.
-        """
-        study = frozenset(self.digests.items())
-        if study in CHECKED:
-            return
-        if self.package != _package():
-            raise RuntimeError("a worker runs another version of mcu_lite than its caller")
-        for (kind, name), own in self.digests.items():
-            if name not in REGISTRIES[kind]:
-                raise RuntimeError(
-                    f"a worker does not know {kind} {name!r}: let it import the module that "
-                    "registers it, for example as initializer of its pool"
-                )
-            if fingerprint(REGISTRIES[kind][name]) != own:
-                raise RuntimeError(
-                    f"{kind} {name!r} is another one in a worker than in its caller, or reads "
-                    "other data: start the worker again, and set what is read where both see it"
-                )
-        CHECKED.add(study)
-
-    def vouch(self) -> None:
-        """Note that this process has what was asked for, and so have its threads and forks."""
-        CHECKED.add(frozenset(self.digests.items()))
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(_plain(parts)).encode()).hexdigest()[:32]
 
 
-def _methods(item: Item) -> list[str]:
-    """Names of the methods that a result depends on: a measurement compares with an oracle."""
-    if isinstance(item, Endpoint):
-        names = {item.method}
-    elif isinstance(item, Condition):
-        names = {item.a.method, item.b.method, item.objective, ORACLE.method}
-    else:
-        names = {item[1].method, ORACLE.method}
-    return sorted(names & METHODS.keys())
+def _plain(value: object) -> object:
+    """Return a value as JSON that is equal for equal values; code is its source and version."""
+    if isinstance(value, dict):
+        return {"dict": sorted([str(k), _plain(v)] for k, v in value.items())}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [_plain(getattr(value, f.name)) for f in fields(value) if f.name not in WORDS]
+    if isinstance(value, partial):
+        return ["partial", _plain(value.func), _plain(value.args), _plain(value.keywords)]
+    if callable(value):
+        return [_source(value), str(getattr(value, "version", ""))]
+    if isinstance(value, Number) and value == value:
+        return int(value) if value in (0, 1) or value % 1 == 0 else float(value)
+    return value if value is None else str(value)
+
+
+@remember
+def _source(function: Callable) -> str:
+    """Source of a function or class without comments and docstrings; its name if there is none."""
+    try:
+        text = textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        return getattr(function, "__qualname__", type(function).__qualname__)
+    try:
+        return meaning(text)
+    except SyntaxError:  # a lambda inside a longer expression
+        return text

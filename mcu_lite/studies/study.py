@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from mcu_lite.paths.curves import Path as Curves
 from mcu_lite.paths.curves import connect
 from mcu_lite.studies.cache import cache_folder
 from mcu_lite.studies.conditions import ORACLE, Condition, Endpoint, Setting
-from mcu_lite.studies.results import Kept
+from mcu_lite.studies.results import ResultStore, task_for
 from mcu_lite.tasks.task import Task
 from mcu_lite.training.descent import watched
 from mcu_lite.training.train import train
@@ -49,9 +49,9 @@ def run(
     cache : path, optional
         Folder for results. By default ``$MCU_LITE_CACHE``, else ``~/.cache/mcu-lite``. Every
         finished step is stored at once, so an interrupted run resumes. A damaged entry is
-        computed again, with a warning. Changed code or parameters change the entry's name, and so
-        does what code of your own reads among its globals, even if it only remembers something
-        there; what a task reads from files is taken to stay as it is.
+        computed again, with a warning. Noticed are changed settings and the changed source of
+        what you registered itself (task, model, method, metric). What that code calls, encloses
+        or reads is not: change ``version=`` where it is registered.
     executor : concurrent.futures.Executor, optional
         Where the work is done, by default here. Its workers must share the cache's folder. A
         progress bar counts what is finished, whatever the executor.
@@ -66,8 +66,8 @@ def run(
     ValueError
         If there is no condition, or the cache cannot be written.
     RuntimeError
-        If a worker of the executor has other code or data than its caller, or does not know
-        what was registered there.
+        If a worker of the executor would compute something else than its caller, or does not
+        know what was registered there.
 
     Examples
     --------
@@ -79,23 +79,24 @@ def run(
     conditions, setting = list(dict.fromkeys(conditions)), setting or Setting()
     if not conditions:
         raise ValueError("conditions must hold at least one Condition, got none")
-    kept = Kept(setting, cache_folder(cache))
-    tables = {c: kept.load(c) for c in conditions}
-    missing = [c for c, table in tables.items() if table is None]
-    kept.vouch()
-    for stage in _stages(missing, setting):
+    results = ResultStore(setting, cache_folder(cache))
+    keys = results.keys(conditions)
+    tables = {key: results.load(key) for key in dict.fromkeys(keys)}
+    missing = {key: c for key, c in zip(keys, conditions) if tables[key] is None}
+    for stage in _stages(list(missing.values()), setting):
         if executor is None:
-            done = (_finish(job, kept) for job in stage)
+            done = (_finish(job, results) for job in stage)
         else:
-            done = executor.map(partial(_work, kept=kept), stage)
+            work = partial(_work, results=results, caller=os.getpid())
+            done = executor.map(work, stage, [results.keys(job) for job in stage])
         what = "paths" if isinstance(stage[0], list) else "endpoints"
         for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=not watched()):
             pass
-    tables |= {c: kept.load(c) for c in missing}
-    keys = pd.DataFrame([c.columns for c in conditions], dtype="str")
-    lengths = [len(table) for table in tables.values()]
-    named = keys.loc[keys.index.repeat(lengths)].reset_index(drop=True)
-    return named.join(pd.concat(tables.values(), ignore_index=True))
+    tables |= {key: results.load(key) for key in missing}
+    found = [tables[key] for key in keys]
+    names = pd.DataFrame([c.columns for c in conditions], dtype="str")
+    named = names.loc[names.index.repeat(list(map(len, found)))].reset_index(drop=True)
+    return named.join(pd.concat(found, ignore_index=True))
 
 
 def endpoints(
@@ -112,10 +113,10 @@ def endpoints(
     >>> [str(end) for end in endpoints([Endpoint("npo"), Endpoint("scrub", seed=1)], small)]
     ['npo seed=0', 'scrub seed=1']
     """
-    kept = Kept(setting or Setting(), cache_folder(cache))
-    task = kept.task()
-    theta = _original(task, kept)
-    return {end: _endpoint(end, theta, task, kept) for end in ends}
+    results = ResultStore(setting or Setting(), cache_folder(cache))
+    task = task_for(results.setting)
+    theta = _original(task, results)
+    return {end: _endpoint(end, theta, task, results) for end in ends}
 
 
 Job = Endpoint | list[Condition]
@@ -133,39 +134,53 @@ def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
     return [[Endpoint("original")], [end for end in ends if end.method != "original"], chunks]
 
 
-def _finish(job: Job, kept: Kept) -> None:
-    """Do a job unless its result is kept; in another process, the task is loaded there."""
-    task = kept.task()
+def _finish(job: Job, results: ResultStore) -> None:
+    """Do a job unless its result is there; in another process, the task is loaded there."""
+    task = task_for(results.setting)
     if isinstance(job, Endpoint):
-        _endpoint(job, _original(task, kept), task, kept)
-    elif todo := [c for c in job if kept.load(c) is None]:
-        _measure(todo, task, kept)
+        _endpoint(job, _original(task, results), task, results)
+    elif todo := [c for c in job if results.load(results.table(c)) is None]:
+        _measure(todo, task, results)
 
 
-def _work(job: Job, kept: Kept) -> None:
-    """Do a job as one worker of several: threads that wait for a shared core cost most of it."""
-    kept.check()
-    torch.set_num_threads(1)
-    _finish(job, kept)
+def _work(job: Job, expected: list[str], results: ResultStore, caller: int) -> None:
+    """Do a job as one worker of several, if it has the same key here as in the caller."""
+    try:
+        own = results.keys(job)
+    except ValueError as error:
+        raise RuntimeError(
+            f"a worker lacks what its caller has, {error}: let it import the module that "
+            "registers it, for example as initializer of its pool"
+        ) from error
+    if own != expected:
+        raise RuntimeError(
+            "a worker would compute something else than its caller: it has other code, another "
+            "version of mcu_lite or torch, or another precision (autocast, default dtype)"
+        )
+    if os.getpid() != caller:  # the number of threads belongs to the whole process
+        # Threads that wait for a shared core cost most of it.
+        torch.set_num_threads(1)
+    _finish(job, results)
 
 
-def _original(task: Task, kept: Kept) -> Stack:
+def _original(task: Task, results: ResultStore) -> Stack:
     """Return θo, from the cache or by training it; all that come from it share the one stack."""
-    original, setting = Endpoint("original"), kept.setting
-    if (stack := kept.load(original, architecture_of(_build(setting)))) is None:
+    key, setting = results.original(), results.setting
+    if (stack := results.load(key, architecture_of(_build(setting)))) is None:
         stack = train(task, setting.model, epochs=setting.epochs)
-        kept.save(original, stack)
+        results.save(key, stack)
     return stack.to(setting.device)
 
 
-def _endpoint(end: Endpoint, theta: Stack, task: Task, kept: Kept) -> Stack:
+def _endpoint(end: Endpoint, theta: Stack, task: Task, results: ResultStore) -> Stack:
     """Return the models at one end of a path, from the cache or by computing them from θo."""
     if end.method == "original":
         return theta
-    if (stack := kept.load(end, theta.architecture)) is None:
-        stack = unlearn(theta, task, end.method, epochs=kept.setting.epochs, **end.recipe)
-        kept.save(end, replace(stack, origin=None))
-    return replace(stack.to(kept.setting.device), origin=theta)
+    key = results.endpoint(end)
+    if (stack := results.load(key, theta.architecture)) is None:
+        stack = unlearn(theta, task, end.method, epochs=results.setting.epochs, **end.recipe)
+        results.save(key, replace(stack, origin=None))
+    return replace(stack.to(results.setting.device), origin=theta)
 
 
 def _build(setting: Setting) -> Callable[[], nn.Module]:
@@ -182,29 +197,50 @@ def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
     return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
 
 
-def _measure(chunk: list[Condition], task: Task, kept: Kept) -> None:
-    """Fit and measure several conditions as one stack; store each by itself."""
-    setting, own = kept.setting, (_original(task, kept), task, kept)
-    a, b = ([_endpoint(getattr(c, side), *own) for c in chunk] for side in "ab")
+def _measure(chunk: list[Condition], task: Task, results: ResultStore) -> None:
+    """Measure several conditions; store each by itself."""
+    setting, own = results.setting, (_original(task, results), task, results)
     measure = evaluator(task, metrics=setting.metrics, oracle=_endpoint(ORACLE, *own))
-    fit = {"curve": chunk[0].curve, "objective": chunk[0].objective or None}
-    fit["steps"] = setting.steps
-    path = connect(Stack.cat(a), Stack.cat(b), task.tile(len(chunk)), **fit)
     ts = np.linspace(0, 1, setting.ts)
-    for i, condition in enumerate(chunk):
-        part = path.part(slice(i * len(task), (i + 1) * len(task)))
-        between = measure(part, ts[1:-1])
-        ends = (_measured(getattr(condition, side), *own, measure) for side in "ab")
-        kept.save(condition, _along(*ends, between, part, ts))
+    for condition, path in zip(chunk, _paths(chunk, *own)):
+        between = measure(path, ts[1:-1])
+        ends = (_measured(end, *own, measure) for end in (condition.a, condition.b))
+        results.save(results.table(condition), _along(*ends, between, path, ts))
+
+
+def _paths(
+    chunk: list[Condition], theta: Stack, task: Task, results: ResultStore
+) -> Iterator[Curves]:
+    """Paths of several conditions; those that are not in the cache are fitted as one stack."""
+    own = (theta, task, results)
+    ends = [[_endpoint(end, *own) for end in (c.a, c.b)] for c in chunk]
+    inner = [c.objective and results.load(results.path(c), theta.architecture) for c in chunk]
+    if todo := [i for i, bend in enumerate(inner) if bend is None]:
+        a, b = (Stack.cat([ends[i][side] for i in todo]) for side in (0, 1))
+        fit = {"curve": chunk[0].curve, "objective": chunk[0].objective}
+        path = connect(a, b, task.tile(len(todo)), steps=results.setting.steps, **fit)
+        for k, i in enumerate(todo):
+            part = path.part(slice(k * len(task), (k + 1) * len(task)))
+            # Its ends are stored already.
+            inner[i] = Stack(theta.architecture, part.control[1], diverged=part.diverged)
+            results.save(results.path(chunk[i]), inner[i])
+    for c, (a, b), bend in zip(chunk, ends, inner):
+        if not c.objective:
+            yield connect(a, b, curve=c.curve)
+            continue
+        bend = bend.to(results.setting.device)
+        control = torch.stack([a.rows, bend.rows, b.rows])
+        yield Curves(c.curve, control, theta.architecture, bend.diverged, c.objective)
 
 
 def _measured(
-    end: Endpoint, theta: Stack, task: Task, kept: Kept, measure: Evaluator
+    end: Endpoint, theta: Stack, task: Task, results: ResultStore, measure: Evaluator
 ) -> pd.DataFrame:
     """Measure the models at one end once, for all paths that begin or end there."""
-    if (table := kept.load(("measured", end))) is None:
-        table = measure(_endpoint(end, theta, task, kept))
-        kept.save(("measured", end), table)
+    key = results.measured(end)
+    if (table := results.load(key)) is None:
+        table = measure(_endpoint(end, theta, task, results))
+        results.save(key, table)
     return table
 
 

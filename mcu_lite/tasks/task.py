@@ -157,7 +157,7 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 TASKS: dict[str, Callable[..., Task]] = {}
 
 
-def task(name: str, passes_on: Callable | None = None) -> Callable:
+def task(name: str, *, version: str = "") -> Callable:
     """Register a function that builds a `Task` under `name`.
 
     If it passes on ``**options``, those are the keyword-only parameters of `passes_on`.
@@ -174,12 +174,8 @@ def task(name: str, passes_on: Callable | None = None) -> Callable:
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
-        if passes_on:
-            own = signature(function)
-            named = {n: v for n, v in own.parameters.items() if v.kind is not Parameter.VAR_KEYWORD}
-            more = signature(passes_on).parameters.items()
-            named |= {n: v for n, v in more if v.kind is Parameter.KEYWORD_ONLY and n not in named}
-            function.__signature__ = own.replace(parameters=list(named.values()))
+        if version:
+            function.version = version
         TASKS[name] = function
         return function
 

@@ -133,7 +133,12 @@ TwoLosses = Callable[[Examples, Examples], Losses]
 
 
 def method(
-    name: str, terms: tuple[str, str] = ("", ""), source: str = "", **recipe: float | str
+    name: str,
+    terms: tuple[str, str] = ("", ""),
+    source: str = "",
+    *,
+    version: str = "",
+    **recipe: float | str,
 ) -> Callable[[TwoLosses], TwoLosses]:
     """Register a function of (forget, retain) as an unlearning method.
 
@@ -148,6 +153,8 @@ def method(
     terms : tuple of two str
         The forget and the retain term in words, for tables.
     source : str
+    version : str
+        Change it when code that the function calls has changed: see `mcu_lite.run`.
     **recipe
         ``forget_weight``, ``lr``, ``steps`` and the other fields of `Method`.
 
@@ -178,6 +185,8 @@ def method(
             raise ValueError(f"{part} must lie in (0, 1], got {recipe[part]}")
 
     def register(losses: TwoLosses) -> TwoLosses:
+        if version:
+            losses.version = version
         summary = (losses.__doc__ or "").strip().split("\n")[0]
         METHODS[name] = Method(name, losses, terms, source, description=summary, **recipe)
         return losses

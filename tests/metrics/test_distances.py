@@ -8,7 +8,7 @@ import torch
 import mcu_lite as mcu
 from mcu_lite.metrics.distances import displacement, distance
 from mcu_lite.studies import matching
-from mcu_lite.studies.matching import apart, matched
+from mcu_lite.studies.matching import end_distances, matched
 
 SMALL = mcu.Setting(seeds=2, ts=3, epochs=4)
 
@@ -46,7 +46,7 @@ def test_apart_names_pairs_as_run_does(tmp_path):
     a, b, start = mcu.Endpoint("npo"), mcu.Endpoint("npo", 1), mcu.Endpoint("original")
     conditions = [mcu.Condition("Rand", a, b, c) for c in ("linear", "bezier")]
     conditions.append(mcu.Condition("Original", start, a, "linear"))
-    found = apart(conditions, SMALL, cache=tmp_path)
+    found = end_distances(conditions, SMALL, cache=tmp_path)
     assert list(found) == ["a", "b", "seed", "distance", "moved_a", "moved_b"]
     assert len(found) == 4  # both curves have the same ends
     table = mcu.run(conditions, SMALL, cache=tmp_path)
@@ -64,7 +64,7 @@ def test_apart_names_pairs_as_run_does(tmp_path):
 def test_apart_takes_seeds_by_name(tmp_path):
     setting = replace(SMALL, seeds=(4, 7))
     condition = mcu.Condition("x", mcu.Endpoint("delete"), mcu.Endpoint("npo"), "linear")
-    assert apart([condition], setting, cache=tmp_path).seed.tolist() == [4, 7]
+    assert end_distances([condition], setting, cache=tmp_path).seed.tolist() == [4, 7]
 
 
 @pytest.mark.parametrize("by", ["lr", "steps"])
@@ -119,7 +119,7 @@ NPO = mcu.Endpoint("npo")
     [
         (lambda theta: displacement(theta), "origin|original"),
         (lambda theta: distance(theta, mcu.Stack(theta.architecture, theta.rows[:1])), "shape"),
-        (lambda theta: apart([]), "conditions must hold"),
+        (lambda theta: end_distances([]), "conditions must hold"),
         (lambda theta: matched(NPO, 1.0, by="forget_weight"), "'lr', 'steps'"),
         (lambda theta: matched(mcu.Endpoint("retrain"), 1.0), "end must be"),
         (lambda theta: matched(mcu.Endpoint("original"), 1.0), "end must be"),

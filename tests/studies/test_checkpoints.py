@@ -17,7 +17,7 @@ from safetensors.torch import save as written
 
 import mcu_lite as mcu
 from mcu_lite.studies import cache
-from mcu_lite.studies.checkpoints import pack, pack_table, unpack, unpack_table
+from mcu_lite.studies.checkpoints import pack, unpack
 
 PACKAGE = Path(mcu.__file__).parent
 
@@ -83,12 +83,10 @@ HOSTILE = {
     "half of it": (lambda s: pack(s)[: len(pack(s)) // 2], "header|metadata"),
     "something behind it": (lambda s: pack(s) + b"\x80", "header|metadata"),
     "NaN": (lambda s: changed(s, rows=torch.full((3, 15), torch.nan)), "NaN"),
-    "infinite starts": (lambda s: changed(s, initial=torch.full((3, 15), torch.inf)), "initial"),
     "no rows": (lambda s: changed(s, rows=None), "lacks 'rows'"),
-    "a number for rows": (lambda s: changed(s, rows=torch.tensor(1.0)), "rows|0-d"),
-    "rows too short": (lambda s: changed(s, rows=torch.zeros(3, 14)), r"\(3, 14\).*\(3, 15\)"),
-    "integers": (lambda s: changed(s, rows=torch.zeros(3, 15).long()), "int64.*floating"),
-    "floating truth": (lambda s: changed(s, diverged=torch.zeros(3)), "float32.*bool"),
+    "a number for rows": (lambda s: changed(s, rows=torch.tensor(1.0)), "shape"),
+    "rows too short": (lambda s: changed(s, rows=torch.zeros(3, 14)), r"\(B, 15\).*\(3, 14\)"),
+    "integers": (lambda s: changed(s, rows=torch.zeros(3, 15).long()), "int64.*float32"),
     "a short spread": (lambda s: changed(s, spread=torch.zeros(2, 2)), "spread"),
     "another origin": (
         lambda s: changed(
@@ -99,13 +97,11 @@ HOSTILE = {
                 "origin.diverged": torch.zeros(2, dtype=torch.bool),
             },
         ),
-        "origin has 2 models, expected 3",
+        "origin is of 2 models",
     ),
-    "a stranger": (lambda s: changed(s, hook=torch.zeros(1)), "also holds hook"),
     "no format": (lambda s: changed(s, {"format": None}), "format is None"),
     "no layout": (lambda s: changed(s, {"layout": None}), "lacks 'layout'"),
     "another layout": (lambda s: changed(s, {"layout": '[["weight", 3, 5]]'}), "architecture"),
-    "a deep layout": (lambda s: changed(s, {"layout": "[" * 10**5}), "recursion"),
 }
 
 
@@ -126,8 +122,7 @@ def test_a_hostile_curve_is_refused(curve):
     refused("NaN", control=torch.full((3, 2, 15), torch.nan))
     refused("control has shape", control=torch.zeros(3, 15))
     refused("control has shape", control=torch.zeros(3, 2, 16))
-    refused("linear curve has 3", {"curve": "linear"})
-    refused("curve is 'circle'", {"curve": "circle"})
+    refused("curve 'circle'", {"curve": "circle"})
     refused("lacks 'diverged'", diverged=None)
 
 
@@ -160,39 +155,54 @@ def test_a_write_that_fails_leaves_the_old_file(stack, tmp_path, monkeypatch):
     assert file.read_bytes() == before
 
 
-def test_a_table_comes_back(tmp_path):
+def test_a_table_comes_back_exactly(tmp_path):
     table = pd.DataFrame(
         {
-            "t": [0.0, np.nan, 1.0],
-            "split": ["retain", "forget", "retain"],
-            "seed": [3, 4, 5],
-            "connected": [True, False, True],
+            "t": [0.1 + 0.2, np.nan, -np.inf, 5e-324],
+            "split": ["retain", "NA", "", "forget"],
+            "seed": [3, 4, 5, 2**53 + 1],
+            "connected": [True, False, True, True],
+            "whole": [0.0, 1.0, -0.0, 2.0],
         }
     )
     cache.save(tmp_path, "table", table)
-    pd.testing.assert_frame_equal(cache.load(tmp_path, "table"), table)
-    with pytest.raises(ValueError, match="'x' of table must hold numbers, or strings"):
-        pack_table(pd.DataFrame({"x": [object()]}))
-    with pytest.raises(ValueError, match="file is no table.*looks like a pickle"):
-        unpack_table(pickle.dumps(Bomb()), "file")
+    back = cache.load(tmp_path, "table")
+    pd.testing.assert_frame_equal(back, table, check_exact=True)
+    assert np.signbit(back.whole[2])
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_a_missing_string_does_not_come_back_as_another(missing):
-    table = pd.DataFrame({"split": ["retain", missing, "forget"]})
-    with pytest.raises(ValueError, match="'split' of table must .* none missing, got"):
-        pack_table(table)
+def test_rows_of_another_precision_are_refused(stack):
+    half = mcu.Stack(stack.architecture, torch.zeros(2, 15, dtype=torch.bfloat16))
+    with pytest.raises(ValueError, match="rows are torch.bfloat16.* are torch.float32"):
+        unpack(pack(half), stack.architecture, "file")
+    own = mcu.Architecture(torch.nn.Linear(4, 3).to(torch.bfloat16))
+    assert unpack(pack(mcu.Stack(own, half.rows)), own, "file").rows.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("part", ["0.weight", "0.running_mean"])
+def test_rows_on_another_backbone_are_refused(part):
+    def adapter(change):
+        frozen = torch.nn.BatchNorm1d(4).requires_grad_(False)
+        net = torch.nn.Sequential(frozen, torch.nn.Linear(4, 3))
+        with torch.no_grad():
+            net.state_dict()[part].add_(change)
+        return mcu.Architecture(net)
+
+    content = pack(mcu.Stack(adapter(0), torch.zeros(2, 15)))
+    unpack(content, adapter(0), "file")
+    with pytest.raises(ValueError, match="another backbone"):
+        unpack(content, adapter(1), "file")
 
 
 def test_an_entry_with_the_right_digest_but_a_pickle_inside_is_not_opened(tmp_path):
     body = pickle.dumps(Bomb())
     (tmp_path / "one").write_bytes(hashlib.sha256(body).digest() + body)
-    with pytest.warns(UserWarning, match="looks like a pickle"):
+    with pytest.warns(UserWarning, match="damaged"):
         assert cache.load(tmp_path, "one") is None
 
 
 def test_nothing_in_the_package_can_unpickle():
     found = re.compile(r"\bpickle\b|torch\.load\(|\bjoblib\b|allow_pickle=True|\bshelve\b|\bdill\b")
-    for file in PACKAGE.glob("*.py"):
+    for file in PACKAGE.rglob("*.py"):
         code = re.sub(r'""".*?"""|"[^"\n]*"|#.*', "", file.read_text(encoding="utf-8"), flags=re.S)
         assert not found.search(code), file.name

@@ -11,6 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 import mcu_lite as mcu
 from mcu_lite.studies import cache, conditions, study
-from mcu_lite.studies.results import Kept
+from mcu_lite.studies.results import ResultStore
 
 SETTING = mcu.Setting(seeds=2, ts=3, epochs=2)
 CONDITIONS = [
@@ -94,7 +95,7 @@ def test_a_killed_study_resumes_where_it_was(finished, tmp_path):
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
     folder, table = finished
-    name = name_of(CONDITIONS[0])
+    name = store().table(CONDITIONS[0])
     content = bytearray((folder / name).read_bytes())
     content[place] ^= 1
     (folder / name).write_bytes(content)
@@ -110,132 +111,131 @@ def test_an_empty_entry_is_noticed(tmp_path):
         assert cache.load(tmp_path, "one") is None
 
 
-def name_of(item, setting=SETTING):
-    return Kept(setting, Path()).name(item)
+def store(**changes):
+    return ResultStore(replace(SETTING, **changes), Path())
 
 
-def test_changed_parameters_have_another_name():
+def test_changed_parameters_have_another_key():
     end = mcu.Endpoint("npo")
-    names = {
-        name_of(end),
-        name_of(mcu.Endpoint("npo", lr=1e-2)),
-        name_of(mcu.Endpoint("npo", seed=1)),
-        name_of(end, mcu.Setting(seeds=3, ts=3, epochs=2)),
-        name_of(end, mcu.Setting(seeds=2, ts=3, epochs=2, options={"forget": 0.2})),
+    keys = {
+        store().endpoint(end),
+        store().endpoint(mcu.Endpoint("npo", lr=1e-2)),
+        store().endpoint(mcu.Endpoint("npo", seed=1)),
+        store(seeds=3).endpoint(end),
+        store(options={"forget": 0.2}).endpoint(end),
+        store(epochs=3).endpoint(end),
     }
-    assert len(names) == 5
+    assert len(keys) == 6
 
 
-def test_code_of_ones_own_is_part_of_the_names_of_what_it_makes(monkeypatch):
+def test_equal_settings_have_equal_keys():
+    def key(seeds, ts, curriculum, metrics):
+        ends = [mcu.Endpoint("npo", seed, curriculum=curriculum) for seed in (0, np.int64(1))]
+        setting = {"seeds": seeds, "ts": ts, "metrics": metrics, "options": {"noise": [ts]}}
+        return store(**setting).table(mcu.Condition("any", *ends))
+
+    plain = key(2, 5, 1.0, ["loss"])
+    assert key(np.int64(2), np.int64(5), True, ("loss",)) == plain
+    assert key([0, 1], 5, np.float64(1), ["loss"]) == plain
+    assert key([1, 0], 5, 1.0, ["loss"]) != plain
+    assert hash(mcu.Setting(options={"forget": 0.2}, seeds=[1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "trained", "fitted"),
+    [
+        ({"ts": 5}, "Rand", 0, 0),
+        ({"metrics": ["accuracy"]}, "Rand", 0, 0),
+        ({"steps": 2}, "Rand", 0, 1),
+        ({}, "another name", 0, 0),
+        ({"epochs": 1}, "Rand", 4, 1),
+    ],
+)
+def test_nothing_is_trained_again_for_what_it_does_not_depend_on(
+    changes, names, trained, fitted, tmp_path, monkeypatch
+):
+    ends = mcu.Endpoint("npo"), mcu.Endpoint("npo", seed=1)
+    small = mcu.Setting(seeds=1, ts=3, epochs=2, steps=1)
+    mcu.run([mcu.Condition("Rand", *ends)], small, cache=tmp_path)
+    calls = []
+    for name in ("train", "unlearn", "connect"):
+        real = getattr(study, name)
+        spy = partial(lambda real, name, *a, **k: calls.append(name) or real(*a, **k), real, name)
+        monkeypatch.setattr(study, name, spy)
+    own = replace(small, **changes)
+    table = mcu.run([mcu.Condition(names, *ends)], own, cache=tmp_path)
+    assert (len(calls) - calls.count("connect"), calls.count("connect")) == (trained, fitted)
+    fresh = mcu.run([mcu.Condition(names, *ends)], own, cache=tmp_path / "fresh")
+    pd.testing.assert_frame_equal(table, fresh)
+
+
+def test_precision_is_part_of_every_key():
+    keys = {store().original()}
+    with torch.autocast("cpu", torch.bfloat16):
+        keys.add(store().original())
+    torch.set_default_dtype(torch.float64)
+    keys.add(store().original())
+    torch.set_default_dtype(torch.float32)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if before != "medium" else "high")
+    keys.add(store().original())
+    torch.set_float32_matmul_precision(before)
+    assert len(keys) == 4 and store().original() in keys
+
+
+def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
     end = mcu.Endpoint("npo")
     path = mcu.Condition("Met", end, mcu.Endpoint("scrub"))
-    first = [name_of(end), name_of(path), name_of(("measured", end))]
 
-    def changed():
-        nonlocal first
-        before, first = first, [name_of(end), name_of(path), name_of(("measured", end))]
-        return [old != new for old, new in zip(before, first)]
+    def keys():
+        own = store()
+        return [own.original(), own.endpoint(end), own.path(path), own.table(path)]
 
-    def with_another(registry, name, part):
-        monkeypatch.setitem(registry, name, replace(registry[name], **part))
-        return changed()
+    def changed(registry, name, value):
+        before = keys()
+        with monkeypatch.context() as patch:
+            patch.setitem(registry, name, value)
+            return [old != new for old, new in zip(before, keys())]
 
-    assert changed() == [False, False, False]
-    assert with_another(mcu.METHODS, "npo", {"lr": 1e-2}) == [True, True, True]
-    assert with_another(mcu.METHODS, "scrub", {"lr": 1e-2}) == [False, True, False]
-    assert with_another(mcu.METHODS, "delete", {"lr": 1e-2}) == [False, False, False]
-    assert with_another(mcu.METRICS, "loss", {"label": "other"}) == [False, True, True]
-    monkeypatch.setitem(mcu.MODELS, "mlp", partial(mcu.mlp, width=8))
-    assert changed() == [True, True, True]
-    task = mcu.TASKS["digits"]
-    monkeypatch.setitem(mcu.TASKS, "digits", lambda seeds, forget=0.1: task(seeds, forget))
-    assert changed() == [True, True, True]
+    def newer(x):
+        return x
+
+    newer.version = "2"
+    npo, scrub, loss = mcu.METHODS["npo"], mcu.METHODS["scrub"], mcu.METRICS["loss"]
+    assert changed(mcu.METHODS, "npo", replace(npo, lr=1e-2)) == [False, True, True, True]
+    assert changed(mcu.METHODS, "npo", replace(npo, losses=newer)) == [False, True, True, True]
+    assert changed(mcu.METHODS, "scrub", replace(scrub, lr=1e-2)) == [False, False, True, True]
+    assert changed(mcu.METRICS, "loss", replace(loss, function=newer)) == [False] * 3 + [True]
+    assert all(changed(mcu.MODELS, "mlp", partial(mcu.mlp, width=8)))
+    assert all(changed(mcu.TASKS, "digits", newer))
+    first = monkeypatch.setitem(mcu.TASKS, "digits", newer) or keys()
+    newer.version = "3"
+    assert keys()[0] != first[0]
 
 
 def test_a_worker_with_other_code_computes_nothing(tmp_path, monkeypatch):
-    other = Kept(SETTING, tmp_path, package="of another version")
-    with pytest.raises(RuntimeError, match="another version of mcu_lite"):
-        study._work(mcu.Endpoint("original"), other)
-    monkeypatch.setattr("mcu_lite.studies.results.CHECKED", set())  # as in a new process
-    caller = Kept(SETTING, tmp_path)
-    caller.name(CONDITIONS[0])
-    npo = mcu.METHODS["npo"]
+    results, end = ResultStore(SETTING, tmp_path), mcu.Endpoint("npo")
+    own = [results.endpoint(end)]
     with monkeypatch.context() as patch:
-        patch.setitem(mcu.METHODS, "npo", replace(npo, losses=lambda f, r: (None, r.loss)))
-        with pytest.raises(RuntimeError, match="method 'npo' is another one in a worker"):
-            study._work(mcu.Endpoint("npo"), caller)
+        patch.setitem(mcu.METHODS, "npo", replace(mcu.METHODS["npo"], lr=1.0))
+        with pytest.raises(RuntimeError, match="something else than its caller"):
+            study._work(end, own, results, 0)
         patch.delitem(mcu.METHODS, "npo")
-        with pytest.raises(RuntimeError, match="a worker does not know method 'npo'"):
-            study._work(mcu.Endpoint("original"), caller)
+        with pytest.raises(RuntimeError, match="unknown method 'npo'.*import the module"):
+            study._work(end, own, results, 0)
     assert not entries(tmp_path)
-    study._work(mcu.Endpoint("original"), caller)
-    assert len(entries(tmp_path)) == 1
 
 
-def test_a_global_that_only_the_caller_has_set_is_noticed_by_spawned_workers(tmp_path):
-    """Below `__main__`, which has another name in them."""
-    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
-    (tmp_path / "main.py").write_text(MAIN, encoding="utf-8")
-    command = [sys.executable, "main.py", str(tmp_path / "cache")]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ran.stdout.split("\n")[:2] == ["same", "method 'capped' is another one"], ran.stderr
-
-
-MINE = """
-import mcu_lite as mcu
-cap = [4.0]
-@mcu.method("capped", source="test")
-def capped(forget, retain):
-    return -forget.loss.clamp(max=cap[0]), retain.loss
-"""
-MAIN = """
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-import mcu_lite as mcu
-import mine
-
-@mcu.metric("halved", "half of the loss", "lower")
-def halved(outputs, split):
-    return outputs.logits[split].mean((1, 2))
-
-def table(**how):
-    ends = [mcu.Endpoint("capped", seed) for seed in (0, 1)]
-    line = mcu.Condition("Rand", *ends, "linear")
-    setting = mcu.Setting(seeds=1, ts=3, epochs=1, steps=1)
-    return mcu.run([line], setting, cache=sys.argv[1], **how)
-
-if __name__ == "__main__":
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        print("same" if table(executor=pool).equals(table()) else "other")
-        mine.cap[0] = 1.0
-        try:
-            table(executor=pool)
-        except RuntimeError as error:
-            print(str(error).partition(" in a worker")[0])
-"""
-
-
-def test_data_that_a_task_reads_are_part_of_the_name(tmp_path):
-    pool = {"inputs": torch.randn(60, 4, generator=torch.Generator().manual_seed(0))}
-    pair = mcu.Condition("Rand", mcu.Endpoint("npo"), mcu.Endpoint("npo", seed=1), "linear")
-
-    @mcu.task("pool")
-    def drawn(seeds):
-        return mcu.task_of(pool["inputs"], torch.arange(60) % 2, forget=0.1, seeds=seeds)
-
-    def losses(folder):
-        own = mcu.Setting(seeds=1, ts=3, epochs=1, steps=1, task="pool", model="pool's")
-        return mcu.run([pair], own, cache=tmp_path / folder).value.to_numpy()
-
-    mcu.MODELS["pool's"] = lambda: torch.nn.Linear(4, 2)
+def test_threads_give_the_same_table_and_leave_the_number_of_threads(finished, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
     try:
-        before = losses("one")
-        pool["inputs"] *= 10
-        assert losses("one") == pytest.approx(losses("two"), nan_ok=True)
-        assert losses("one") != pytest.approx(before, nan_ok=True)
+        with ThreadPoolExecutor(2) as pool:
+            table = mcu.run(CONDITIONS, SETTING, cache=tmp_path, executor=pool)
+        assert torch.get_num_threads() == 2
     finally:
-        del mcu.TASKS["pool"], mcu.MODELS["pool's"]
+        torch.set_num_threads(before)
+    pd.testing.assert_frame_equal(table, finished[1], rtol=1e-4, atol=1e-4)
 
 
 def test_an_executor_gives_the_same_table(finished, tmp_path):
@@ -342,6 +342,11 @@ def test_bad_input_is_named(tmp_path):
         mcu.run([], SETTING, cache=tmp_path)
     with pytest.raises(ValueError, match="'npo'"):
         mcu.Endpoint("wish")
+    with pytest.raises(TypeError, match="a must be an Endpoint, got 'npo'"):
+        mcu.Condition("x", "npo", mcu.Endpoint())
+    for wrong in ({"seeds": 2.5}, {"ts": 3.5}, {"steps": "many"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a whole number"):
+            mcu.Setting(**wrong)
     with pytest.raises(ValueError, match="'linear'"):
         mcu.Condition("x", mcu.Endpoint(), mcu.Endpoint(), "circle")
     with pytest.raises(ValueError, match="'book'"):
