@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 
-from mcu_lite.checks import known, seeds_of
+from mcu_lite.checks import checked, known, seeds_of
 from mcu_lite.paths.curves import CURVES
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
 
 
+@checked
 @dataclass(frozen=True)
 class Setting:
     """What all conditions of a study share.
@@ -84,6 +85,7 @@ def load_profile(name: str, **changes) -> Setting:
     return replace(PROFILES[known("profile", name, PROFILES)], **changes)
 
 
+@checked
 @dataclass(frozen=True)
 class Endpoint:
     """How one end of a path came about.
@@ -143,6 +145,7 @@ ORACLE = Endpoint("retrain", seed=99)
 """The retrained models from which the distances are measured; no path of the grid ends there."""
 
 
+@checked
 @dataclass(frozen=True)
 class Condition:
     """Two endpoints and the curve between them.

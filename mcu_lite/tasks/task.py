@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, known, seeds_of
+from mcu_lite.checks import SPLITS, checked, known, seeds_of
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.texts import Texts
 
@@ -16,6 +16,7 @@ TUNING_SEEDS = (1000, 1001, 1002)
 """Seeds for choosing hyperparameters. No figure of the book uses them."""
 
 
+@checked
 @dataclass(frozen=True)
 class Task:
     """One pool of N examples and, for each of B seeds, a split of it.
@@ -168,7 +169,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    made = TASKS[known("task", name, TASKS)](seeds := seeds_of(seeds), **options)
+    made = checked(TASKS[known("task", name, TASKS)])(seeds := seeds_of(seeds), **options)
     if made.seeds != seeds:
         raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
     return made
