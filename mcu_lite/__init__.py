@@ -1,6 +1,7 @@
 """Mode connectivity in machine unlearning: paths between models that forgot."""
 
 from importlib import import_module
+from inspect import isfunction
 
 HOMES = {
     "models.architecture": "Architecture",
@@ -32,7 +33,10 @@ HOMES = {
     "book.atlas": "atlas",
     "book.downloads": "download",
 }
-"""Where the names that a reader types are defined; each is loaded when it is first used."""
+"""Where the names that a reader types are defined; each is loaded when it is first used.
+
+The functions check what they are given at this door only: inner rooms import them from their homes.
+"""
 HOME = {name: home for home, names in HOMES.items() for name in names.split()}
 __all__ = sorted(HOME)
 
@@ -44,7 +48,13 @@ def __getattr__(name: str):
         return version("mcu-lite")
     if name not in HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{HOME[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{HOME[name]}"), name)
+    if isfunction(value):
+        from mcu_lite.checks import checked
+
+        value = checked(value)
+        value.__module__ = __name__  # where it is found again when it is pickled
+    globals()[name] = value
     return value
 
 

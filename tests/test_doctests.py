@@ -43,6 +43,6 @@ def test_an_example_prints_what_it_says(example, shared):
 
 def test_every_public_function_has_an_example():
     shown = {example.name for example in FOUND}
-    public = [getattr(mcu, name) for name in mcu.__all__]
+    public = [inspect.unwrap(getattr(mcu, name)) for name in mcu.__all__]
     functions = [f for f in public if inspect.isfunction(f)]
     assert not [f.__name__ for f in functions if f"{f.__module__}.{f.__name__}" not in shown]

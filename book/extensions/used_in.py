@@ -80,6 +80,7 @@ def home(name: str) -> str | None:
             importlib.import_module(f"{item.__name__}.{part}")
         item = getattr(item, part, None)
     if inspect.isfunction(item) or inspect.isclass(item):
+        item = inspect.unwrap(item)
         return f"{item.__module__}.{item.__qualname__}"
     return None
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, known
+from mcu_lite.checks import SPLITS, checked, known
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.tasks.task import Task
 
@@ -33,6 +33,7 @@ class Source:
     b: int
 
 
+@checked
 @dataclass(frozen=True)
 class Outputs:
     """The logits of M models on one seed's split of a task, as NumPy arrays.

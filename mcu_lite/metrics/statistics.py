@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class Comparison(NamedTuple):
     n: int
 
 
-def interval(values: ArrayLike, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+def interval(values: Sequence[float], level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval of the mean over seeds, shape (n,); NaN is left out.
 
     The percentiles are moved outwards for small n (expanded percentile interval, Hesterberg,
@@ -80,7 +80,9 @@ def smallest_p(n: int) -> float:
     return 2 / min(2**n, RESAMPLES + 1)
 
 
-def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, seed: int = 0) -> Comparison:
+def paired(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95, seed: int = 0
+) -> Comparison:
     """Compare a with b, both of shape (n,) and in the same order of seeds.
 
     If neither is better, every difference might as well have had the other sign: p is the

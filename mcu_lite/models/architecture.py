@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mcu_lite.checks import checked
 from mcu_lite.models.batching import aligned, run
 from mcu_lite.models.chains import is_chain, run_chain
 from mcu_lite.models.seeding import seeded
@@ -22,6 +23,7 @@ RECOMPUTED_FROM = 500
 """Examples a batch when batch-norm statistics are recomputed; more only cost memory."""
 
 
+@checked
 @dataclass(frozen=True)
 class Architecture:
     """How a row of P numbers becomes a module.

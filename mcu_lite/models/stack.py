@@ -9,10 +9,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from mcu_lite.checks import checked
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators, seeded
 
 
+@checked
 @dataclass(frozen=True)
 class Stack:
     """B models of one architecture, one per split of a task.

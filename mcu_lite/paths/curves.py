@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mcu_lite.checks import known
+from mcu_lite.checks import checked, known
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
@@ -57,6 +57,7 @@ def spaced(ts: int | Sequence[float]) -> np.ndarray:
 CURVES = {"linear": bezier_weights, "bezier": bezier_weights, "chain": chain_weights}
 
 
+@checked
 @dataclass(frozen=True)
 class Path:
     """B curves in weight space, from row b of one stack to row b of another.

@@ -7,20 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from operator import index
 
-from mcu_lite.checks import known, seeds_of
+from mcu_lite.checks import checked, known, seeds_of
 from mcu_lite.paths.curves import CURVES
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
 
 
-def whole(name: str, value: int) -> int:
-    """Return an integer of any library as Python's own."""
-    try:
-        return index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
-
-
+@checked
 @dataclass(frozen=True)
 class Setting:
     """What all conditions of a study share.
@@ -99,6 +92,7 @@ def load_profile(name: str, **changes) -> Setting:
     return replace(PROFILES[known("profile", name, PROFILES)], **changes)
 
 
+@checked
 @dataclass(frozen=True)
 class Endpoint:
     """How one end of a path came about.
@@ -161,6 +155,7 @@ ORACLE = Endpoint("retrain", seed=99)
 """The retrained models from which the distances are measured; no path of the grid ends there."""
 
 
+@checked
 @dataclass(frozen=True)
 class Condition:
     """Two endpoints and the curve between them.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mcu_lite.checks import checked
 from mcu_lite.tasks.archives import Pool, cifar, data_folder, fetch, idx
 from mcu_lite.tasks.task import Task, check_share, check_whole, task
 
@@ -54,6 +55,7 @@ def crop_and_flip(
     return cut.permute(0, 3, 1, 2).view(b, n, channels, high, wide)
 
 
+@checked
 def as_task(
     name: str,
     pool: Pool,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, known, seeds_of
+from mcu_lite.checks import SPLITS, checked, known, seeds_of
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.texts import Texts
 
@@ -21,6 +21,7 @@ RUN = 1_000_000
 """What lies between the seeds of two runs of one split, see `Task.repeat`."""
 
 
+@checked
 @dataclass(frozen=True)
 class Task:
     """One pool of N examples and, for each of B seeds, a split of it.
@@ -205,12 +206,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    function = TASKS[known("task", name, TASKS)]
-    allowed = signature(function).parameters
-    if all(v.kind is not Parameter.VAR_KEYWORD for v in allowed.values()):
-        for option in options:
-            known(f"option of task {name!r}", option, list(allowed)[1:])
-    made = function(seeds := seeds_of(seeds), **options)
+    made = checked(TASKS[known("task", name, TASKS)])(seeds := seeds_of(seeds), **options)
     if made.seeds != seeds:
         raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
     return made

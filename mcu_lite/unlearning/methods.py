@@ -8,13 +8,14 @@ from dataclasses import dataclass, fields
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-from mcu_lite.checks import known
+from mcu_lite.checks import checked, known
 from mcu_lite.tasks.texts import IGNORED
 from mcu_lite.training.losses import per_example, token_mean
 
 Losses = tuple[Tensor | None, Tensor | None]
 
 
+@checked
 @dataclass(frozen=True)
 class Examples:
     """A batch of one split as a method sees it.
@@ -70,6 +71,7 @@ class Examples:
         return token_mean((wanted.exp() * (wanted - given)).sum(-1), self.labels)
 
 
+@checked
 @dataclass(frozen=True)
 class Method:
     """A registered method: its two losses and the recipe that was tuned for it.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from mcu_lite.checks import known
+from mcu_lite.checks import checked, known
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack, incompetent_rows
 from mcu_lite.tasks.task import Task, check_rows, pick
@@ -27,6 +27,7 @@ TEACHER_NUMBERS = 50_000_000
 """Logits of a fixed model on one split that are kept; of more, each batch's are computed anew."""
 
 
+@checked
 @dataclass(frozen=True)
 class Objective:
     """A loss per row that draws its own batches: what descends, and what curves are fitted on.
