@@ -13,14 +13,6 @@ from mcu_lite.checks import known
 from mcu_lite.metrics.connectivity import excess
 
 
-def rescale(values: np.ndarray) -> np.ndarray:
-    """Bring each curve, shape (..., T), to the range from 0 to 1; a constant one becomes NaN."""
-    values = np.asarray(values, dtype=float)
-    low, high = values.min(-1, keepdims=True), values.max(-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        return (values - low) / np.where(high > low, high - low, np.nan)
-
-
 def turns(values: np.ndarray, ignore: float = 0.05) -> np.ndarray:
     """Count how often each curve, shape (..., T), changes its direction.
 
@@ -88,7 +80,7 @@ def wiggle_correlations(
     names = list(table["name"].unique())
     ranks = {n: _ranks(inner[wide.index.get_level_values("name") == n]) for n in names}
     curves = wide.loc[names[0]].index
-    if any(len(r) != len(curves) for r in ranks.values()):
+    if any(not wide.loc[n].index.equals(curves) for n in names):
         raise ValueError("table must hold every name for every curve and seed")
     lines = []
     for a, b in combinations(names, 2) if pairs is None else pairs:

@@ -6,19 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mcu_lite.checks import known
-from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path
-from mcu_lite.tasks.task import Task
 
 PLACES = {"even": (0.0, 1.0), "middle": (0.4, 0.6), "ends": (0.0, 0.1)}
-
-
-def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:
-    return architecture.predict(rows, x, retain, shared=True).log_softmax(-1)
 
 
 def placed(number: int, place: str = "even") -> list[float]:
@@ -40,11 +33,3 @@ def average_weights(path: Path, ts: Sequence[float]) -> Stack:
     rows = path.rows(ts).mean(0)
     rows[path.diverged] = torch.nan
     return Stack(path.architecture, rows, "averaged", diverged=path.diverged)
-
-
-def average_predictions(path: Path, ts: Sequence[float], task: Task, split: str) -> np.ndarray:
-    """Mean probabilities of the models at the ts on a split, shape (B, n, classes)."""
-    rows = members(path, ts).rows.view(len(ts), len(task), -1)
-    inputs, retain = task.split(split)[0], task.split("retain")[0]
-    each = [_log_p(path.architecture, rows[:, b], *x) for b, x in enumerate(zip(inputs, retain))]
-    return torch.stack([log_p.exp().mean(0) for log_p in each]).cpu().numpy()

@@ -9,15 +9,14 @@ from math import comb
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from mcu_lite.checks import checked, known
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
-from mcu_lite.models.templates import copied
+from mcu_lite.paths.functions import function_objective
 from mcu_lite.tasks.task import Task, check_rows
-from mcu_lite.training.descent import descend
+from mcu_lite.training.descent import descend, stream
 from mcu_lite.unlearning.methods import METHODS
 from mcu_lite.unlearning.objectives import Objective, retain_objective, unlearning_objective
 
@@ -209,7 +208,9 @@ def connect(
         return Path(curve, torch.stack([a.rows, b.rows]), a.architecture, diverged)
 
     objective = _objective(objective, a, b, task)
-    loss, weigh = objective.start(seed, steps), CURVES[curve]
+    # Not the batches on which `a` was unlearned, which `b` has not seen.
+    fit = stream("curve", seed)
+    loss, weigh = objective.start(fit, steps), CURVES[curve]
     seeds = range(len(a)) if task is None else task.seeds
     rngs = generators("t along the curve", seed, seeds)
     ends = torch.stack([a.rows, b.rows], 1)
@@ -221,7 +222,14 @@ def connect(
     chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
     inner = a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord
     inner, lost = descend(
-        inner, loss_on_curve, steps=steps, lr=lr, seed=seed, weight_decay=0.0, label="fitting"
+        inner,
+        loss_on_curve,
+        steps=steps,
+        lr=lr,
+        weight_decay=0.0,
+        draws=objective.draws,
+        seed=fit,
+        label=f"fitting on {objective.name}",
     )
     control = torch.stack([a.rows, *inner.unbind(1), b.rows])
     return Path(curve, control, a.architecture, diverged | lost, objective.name)
@@ -267,7 +275,7 @@ def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
             )
         return objective
     if callable(objective):
-        return _of_function(objective, a.architecture)
+        return function_objective(objective, a.architecture)
     if objective is None or task is None:
         raise ValueError(
             "a curve is fitted on an objective: give a task and the name of one, or a function"
@@ -276,21 +284,3 @@ def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
     if known("objective", objective, ["retain", *METHODS]) == "retain":
         return retain_objective(theta, task)
     return unlearning_objective(objective, theta, task)
-
-
-def _of_function(function: Callable, architecture: Architecture) -> Objective:
-    """Call a user's loss model by model: it may do anything, so it is not vectorised."""
-    name, module = getattr(function, "__name__", "function"), copied(architecture.module)
-
-    def one(row: Tensor) -> Tensor:
-        named = architecture.named(row)
-        value = function(lambda *x, **more: functional_call(module, named, x, more))
-        if not isinstance(value, Tensor) or value.ndim:
-            got = getattr(value, "shape", value)
-            raise ValueError(f"objective {name!r} must return a scalar tensor, got {got}")
-        return value
-
-    def loss(rows: Tensor) -> Tensor:
-        return torch.stack([one(row) for row in rows])
-
-    return Objective(name, lambda seed, steps: loss)

@@ -52,6 +52,7 @@ def trajectory(
     check_rows(theta, task)
     objective = unlearning_objective(chosen, theta, task)
     how = {"steps": chosen.steps, "lr": chosen.lr, "mask": objective.mask, "seed": seed}
+    how |= {"draws": objective.draws}
     return _record(theta.rows, objective.start(seed, chosen.steps), every, **how)
 
 
@@ -67,7 +68,7 @@ def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0
         noise = torch.stack([torch.randn(rows.shape[1], generator=rng) for rng in rngs]).to(rows)
         return (noise * rows).sum(1)
 
-    return _record(theta.rows, loss, 1, steps=steps, lr=lr, seed=seed)
+    return _record(theta.rows, loss, 1, steps=steps, lr=lr, draws=False)
 
 
 def _record(start: Tensor, loss: RowLoss, every: int, *, steps: int, **descent) -> Tensor:
@@ -76,12 +77,12 @@ def _record(start: Tensor, loss: RowLoss, every: int, *, steps: int, **descent) 
         raise ValueError(f"every must be at least 1 step, got {every}")
     kept, clock = [], count()
 
-    def watched(rows: Tensor) -> Tensor:
+    def recorded(rows: Tensor) -> Tensor:
         if next(clock) % every == 0:
             kept.append(rows.detach().clone())
         return loss(rows)
 
-    last, diverged = descend(start, watched, steps=steps, label="recording", **descent)
+    last, diverged = descend(start, recorded, steps=steps, label="recording", **descent)
     rows = torch.stack([*kept, last])
     rows[:, diverged] = torch.nan
     return rows

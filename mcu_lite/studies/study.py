@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mcu_lite.checks import known
 from mcu_lite.metrics.evaluation import Evaluator, evaluator
@@ -25,7 +25,6 @@ from mcu_lite.studies.cache import cache_folder
 from mcu_lite.studies.conditions import ORACLE, Condition, Endpoint, Setting
 from mcu_lite.studies.results import ResultStore, task_for
 from mcu_lite.tasks.task import Task
-from mcu_lite.training.descent import watched
 from mcu_lite.training.train import train
 from mcu_lite.unlearning.unlearn import unlearn
 
@@ -90,7 +89,7 @@ def run(
             work = partial(_work, results=results, caller=os.getpid())
             done = executor.map(work, stage, [results.keys(job) for job in stage])
         what = "paths" if isinstance(stage[0], list) else "endpoints"
-        for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=not watched()):
+        for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=None):
             pass
     tables |= {key: results.load(key) for key in missing}
     found = [tables[key] for key in keys]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from IPython import get_ipython
 from torch import Tensor
-from tqdm.auto import trange
+from tqdm import trange
 
-from mcu_lite.models.seeding import seeded
-from mcu_lite.training.optimizers import adamw, sophia
+from mcu_lite.models.architecture import Architecture
+from mcu_lite.models.seeding import generators, seeded
+from mcu_lite.training.optimizers import Watch, adamw, sophia
 
 RowLoss = Callable[[Tensor], Tensor]
 
@@ -27,6 +27,8 @@ def descend(
     weight_decay: float = 0.01,
     mask: Tensor | None = None,
     curvature: Callable[[Tensor], Tensor] | None = None,
+    watch: Watch | None = None,
+    draws: bool = True,
     seed: int = 0,
     label: str = "descending",
 ) -> tuple[Tensor, Tensor]:
@@ -46,10 +48,15 @@ def descend(
         What moves; the rest stays where it starts, though weights decay.
     curvature : function from (B, ...) to (B, ...), optional
         Estimates the diagonal of the Hessian. With it Sophia descends, without it AdamW.
+    watch : function of (m, h), optional
+        Called after each of Sophia's steps, see `mcu_lite.training.optimizers.sophia`.
+    draws : bool
+        Whether the loss may draw from PyTorch's global random state, as dropout does. Such steps
+        take turns with those of other threads; others do not.
     seed : int
-        Seeds what the modules themselves draw (dropout).
+        Of what is drawn there: each step has its own, and the global state stays as it was.
     label : str
-        Shown on the progress bar, which appears only for runs longer than a second.
+        Shown on the progress bar: in a terminal, for runs longer than a second.
 
     Returns
     -------
@@ -69,31 +76,52 @@ def descend(
     if curvature is None:
         update = adamw(rows, weight_decay)
     else:
-        update = sophia(rows, curvature, weight_decay)
+        update = sophia(rows, curvature, weight_decay, watch)
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-    with seeded(seed, rows.device):
-        for step in trange(steps, desc=label, delay=1, leave=False, disable=not watched()):
+
+    def drawing(step: int, purpose: str) -> AbstractContextManager:
+        if not draws:
+            return nullcontext()
+        return seeded(stream(f"{purpose} at step {step}", seed), rows.device)
+
+    for step in trange(steps, desc=label, delay=1, leave=False, disable=None):
+        with drawing(step, "drawn by the loss"):
             value = loss(rows)
-            if value.shape != diverged.shape:
-                raise ValueError(f"loss must give {len(rows)} numbers, got {tuple(value.shape)}")
-            (gradient,) = torch.autograd.grad(value.sum(), rows)
-            norm = gradient.flatten(1).norm(dim=1)
-            diverged |= ~(value.detach().isfinite() & norm.isfinite())
+        if value.shape != diverged.shape:
+            raise ValueError(f"loss must give {len(rows)} numbers, got {tuple(value.shape)}")
+        gradient = _gradient(value, rows, label)
+        norm = gradient.flatten(1).norm(dim=1)
+        diverged |= ~(value.detach().isfinite() & norm.isfinite())
+        with drawing(step, "drawn by the curvature"):
             update(_per_row(~diverged, gradient, norm), lr * decay(step / steps))
-            if mask is not None:
-                torch.where(mask, rows.detach(), start.detach(), out=rows.detach())
+        if mask is not None:
+            torch.where(mask, rows.detach(), start.detach(), out=rows.detach())
     rows = rows.detach()
     rows[diverged] = torch.nan
     return rows, diverged
 
 
-def watched() -> bool:
-    """Whether somebody looks at the progress: a terminal, or a notebook that can be asked.
+def stream(purpose: str, seed: int) -> int:
+    """Seed of what is drawn for one purpose, so that no fit sees the batches of another."""
+    return generators(purpose, seed, [0])[0].initial_seed()
 
-    A chapter that is executed headlessly would keep the bar among its outputs.
-    """
-    kernel = getattr(get_ipython(), "kernel", None)
-    return sys.stderr.isatty() if kernel is None else bool(getattr(kernel, "_allow_stdin", False))
+
+def may_draw(architecture: Architecture) -> bool:
+    """Whether a module may draw while it is trained; chains of dense layers do not."""
+    return architecture.module.training and not architecture.chain
+
+
+def _gradient(value: Tensor, rows: Tensor, label: str) -> Tensor:
+    """Gradient of each row's own loss, shape (B, ...)."""
+    gradient = None
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value.sum(), rows, allow_unused=True)
+    if gradient is None:
+        raise ValueError(
+            f"loss must depend on the parameters that it is given, but {label} it does not: it is "
+            "constant, or computed from other parameters, such as those of a module of one's own"
+        )
+    return gradient
 
 
 def _per_row(alive: Tensor, gradient: Tensor, norm: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from mcu_lite.models.seeding import generators, seeded
 from mcu_lite.models.stack import Stack, architecture_of, initial_rows
 from mcu_lite.models.zoo import MODELS
 from mcu_lite.tasks.task import Task, pick
-from mcu_lite.training.descent import batches, cosine, descend
+from mcu_lite.training.descent import batches, cosine, descend, may_draw
 from mcu_lite.training.losses import per_example
 
 
@@ -96,7 +96,14 @@ def train(
 
     steps = epochs * math.ceil(index.shape[1] / batch)
     rows, diverged = descend(
-        start, loss, steps=steps, lr=lr, decay=cosine, seed=seed, label=f"training on {split}"
+        start,
+        loss,
+        steps=steps,
+        lr=lr,
+        decay=cosine,
+        draws=may_draw(architecture) or task.augment is not None,
+        seed=seed,
+        label=f"training on {split}",
     )
     label = "original" if split == "train" else "retrained"
     return Stack(architecture, rows, label, initial=start, diverged=diverged)

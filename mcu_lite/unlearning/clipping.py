@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import torch
 from torch import Tensor
 
-from mcu_lite.models.seeding import seeded
 from mcu_lite.models.stack import Stack
-from mcu_lite.tasks.task import Task
-from mcu_lite.training.optimizers import EPS, RHO, sophia
-from mcu_lite.unlearning.objectives import recipe_for, unlearning_objective
-from mcu_lite.unlearning.unlearn import curvature_of
+from mcu_lite.tasks.task import Task, check_rows
+from mcu_lite.training.optimizers import EPS, RHO
+from mcu_lite.unlearning.methods import check_switches
+from mcu_lite.unlearning.objectives import recipe_for
+from mcu_lite.unlearning.unlearn import descend_from
 
 
 def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
@@ -26,7 +28,7 @@ def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
 def clipped_share(
     theta: Stack, task: Task, method: str, seed: int = 0, lr: float | None = None
 ) -> tuple[pd.DataFrame, Tensor]:
-    """Unlearn with Sophia as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
+    """Unlearn as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
 
     A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
 
@@ -35,7 +37,7 @@ def clipped_share(
     theta : Stack
     task : Task
     method : str
-        One that changes all weights and starts from θo.
+        One that starts from θo.
     seed, lr
         As for `mcu_lite.unlearn`.
 
@@ -45,24 +47,20 @@ def clipped_share(
         One line a step and seed: step, seed, share.
     rows : Tensor, shape (B, P)
         Where the run ended.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, or one that retrains.
     """
     recipe = recipe_for(method, task)
-    if recipe.begins != "original" or recipe.saliency < 1:
-        raise ValueError(f"method must change all weights of θo, {method!r} does not")
-    lr = recipe.lr if lr is None else lr
-    objective = unlearning_objective(recipe, theta, task)
-    loss, rows = objective.start(seed, recipe.steps), theta.rows.clone().requires_grad_()
+    recipe = recipe if lr is None else replace(recipe, lr=lr)
+    check_switches(recipe, 0.0, 2, {})
+    check_rows(theta, task)
     shares: list[Tensor] = []
-
-    def watch(m: Tensor, h: Tensor) -> None:
-        shares.append(share_at_bound(m, h))
-
-    update = sophia(rows, curvature_of(objective, seed, task.seeds), watch=watch)
-    with seeded(seed, rows.device):
-        for step in range(recipe.steps):
-            (gradient,) = torch.autograd.grad(loss(rows).sum(), rows)
-            clipped = gradient / gradient.norm(dim=1, keepdim=True).clamp(min=1.0)
-            update(clipped, lr * (1 - step / recipe.steps))
-    share = torch.stack(shares).flatten().tolist()
-    pairs = [(step, seed) for step in range(recipe.steps) for seed in task.seeds]
-    return pd.DataFrame(pairs, columns=["step", "seed"]).assign(share=share), rows.detach()
+    end = descend_from(
+        theta, task, recipe, seed, order=2, watch=lambda m, h: shares.append(share_at_bound(m, h))
+    )
+    pairs = [(step, seed) for step in range(len(shares)) for seed in task.seeds]
+    table = pd.DataFrame(pairs, columns=["step", "seed"])
+    return table.assign(share=torch.cat(shares).tolist()), end.rows

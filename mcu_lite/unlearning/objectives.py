@@ -16,7 +16,7 @@ from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack, incompetent_rows
 from mcu_lite.tasks.task import Task, check_rows, pick
 from mcu_lite.tasks.texts import IGNORED
-from mcu_lite.training.descent import RowLoss, batches
+from mcu_lite.training.descent import RowLoss, batches, may_draw
 from mcu_lite.training.losses import per_example, token_mean
 from mcu_lite.unlearning.curriculum import Curriculum
 from mcu_lite.unlearning.methods import METHODS, Examples, Method
@@ -45,6 +45,8 @@ class Objective:
         Weights that its gradient moves; while a model is unlearned, the others stay those of θo.
     models : int, optional
         How many it is for, if it knows their data.
+    draws : bool
+        Whether its losses may draw from PyTorch's global random state, as dropout does.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Objective:
     logits: Callable[[int], Callable[[Tensor], tuple[Tensor, Tensor]]] | None = None
     mask: Tensor | None = None
     models: int | None = None
+    draws: bool = True
 
 
 def unlearning_objective(
@@ -59,7 +62,7 @@ def unlearning_objective(
     theta: Stack,
     task: Task,
     *,
-    curriculum: Curriculum | None = None,
+    curriculum: Callable[[], Curriculum] | None = None,
 ) -> Objective:
     """Build the weighted forget and retain terms of a method.
 
@@ -72,53 +75,56 @@ def unlearning_objective(
     theta : Stack
         The original models θo.
     task : Task
-    curriculum : Curriculum, optional
-        Weights the losses of both terms, example by example.
+    curriculum : function, optional
+        Called at each start; what it returns weights the losses of both terms, example by example.
     """
     recipe = recipe_for(method, task) if isinstance(method, str) else method
     check_rows(theta, task)
     known_of = {s: _known(theta, task, s) for s in SPLITS_SEEN}
     mask = salient(theta, task, recipe.saliency)
 
-    def placed(seed: int) -> Callable[[], list[Tensor]]:
+    def batches_of(seed: int) -> Callable[[], list[Tensor]]:
         sizes = BATCH | task.recipes.get("batch", {})
         rngs = {s: generators(f"{s} order", seed, task.seeds) for s in SPLITS_SEEN}
         draw = [batches(getattr(task, s), sizes[s], rngs[s]) for s in SPLITS_SEEN]
         return lambda: [next(d) for d in draw]
 
+    def moving(rows: Tensor) -> Tensor:
+        # Along a curve the other weights need not be those of θo: they are left as they are.
+        return rows if mask is None else torch.where(mask, rows, rows.detach())
+
     def forward(rows: Tensor, places: list[Tensor]) -> Tensor:
-        # Along a curve the other weights need not be those of θo: they are kept as they are.
-        rows = rows if mask is None else torch.where(mask, rows, rows.detach())
         x = [pick(known_of[s]["inputs"], place) for s, place in zip(SPLITS_SEEN, places)]
         return theta.architecture.logits(rows, torch.cat(x, 1))
 
     def start(seed: int, steps: int) -> RowLoss:
-        draw, clock = placed(seed), count()
+        draw, clock = batches_of(seed), count()
+        weigh = None if curriculum is None else curriculum().weights
 
         def loss(rows: Tensor) -> Tensor:
-            places, progress = draw(), next(clock)
+            rows, places, step = moving(rows), draw(), next(clock)
             parts = forward(rows, places).split([p.shape[1] for p in places], 1)
             forget, retain = (
                 _examples(known_of[s], place, logits)
                 for s, place, logits in zip(SPLITS_SEEN, places, parts)
             )
-            return _total(
-                recipe, *recipe.terms_on(forget, retain), rows, progress, steps, curriculum
-            )
+            return _total(recipe, *recipe.terms_on(forget, retain), rows, step, steps, weigh)
 
         return loss
 
     def logits(seed: int) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        draw = placed(seed)
+        draw = batches_of(seed)
 
         def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
             places = draw()
             labels = [pick(known_of[s]["labels"], place) for s, place in zip(SPLITS_SEEN, places)]
-            return forward(rows, places), torch.cat(labels, 1)
+            return forward(moving(rows), places), torch.cat(labels, 1)
 
         return batch
 
-    return Objective(recipe.name, start, logits, mask, len(theta))
+    # A method of the user's own may draw as well.
+    draws = may_draw(theta.architecture) or recipe.losses.__module__ != Method.__module__
+    return Objective(recipe.name, start, logits, mask, len(theta), draws)
 
 
 def _known(theta: Stack, task: Task, split: str) -> dict[str, Tensor | Callable]:
@@ -172,7 +178,7 @@ def _total(
     rows: Tensor,
     step: int,
     steps: int,
-    curriculum: Curriculum | None,
+    weigh: Callable[[Tensor, str], Tensor] | None,
 ) -> Tensor:
     """Sum of the terms that enter at this step, shape (B,)."""
     if step % recipe.forget_every or step >= recipe.forget_until * steps:
@@ -181,7 +187,7 @@ def _total(
     total = (0.0 * rows).sum(1) if lost is kept is None else rows.new_zeros(len(rows))
     for weight, name, term in ((recipe.forget_weight, "forget", lost), (1.0, "retain", kept)):
         if term is not None:
-            weighted = term if curriculum is None else curriculum.weights(term, name) * term
+            weighted = term if weigh is None else weigh(term, name) * term
             total = total + weight * weighted.mean(1)
     if recipe.l1:
         total = total + recipe.l1 * (1 - step / steps) * rows.abs().sum(1)
@@ -236,7 +242,7 @@ def retain_objective(theta: Stack, task: Task) -> Objective:
 
         return loss
 
-    return Objective("retain", start, models=len(theta))
+    return Objective("retain", start, None, None, len(theta), may_draw(theta.architecture))
 
 
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
@@ -265,4 +271,4 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
 
         return loss
 
-    return Objective("oracle", start, models=len(oracle))
+    return Objective("oracle", start, None, None, len(oracle), may_draw(oracle.architecture))

@@ -11,8 +11,8 @@ from mcu_lite.checks import known
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.task import Task, check_rows
-from mcu_lite.training.descent import descend
-from mcu_lite.training.optimizers import gauss_newton_bartlett
+from mcu_lite.training.descent import descend, stream
+from mcu_lite.training.optimizers import Watch, gauss_newton_bartlett
 from mcu_lite.training.train import train
 from mcu_lite.unlearning.curriculum import Curriculum
 from mcu_lite.unlearning.methods import RECIPE, Method, check_switches
@@ -44,7 +44,8 @@ def unlearn(
     curriculum : float
         SuperLoss with this λ, relative to the scale of the losses; 0 for none, True for 1.
     order : {1, 2}
-        AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps.
+        AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps. That is the
+        curvature of the mean cross-entropy on the batches, whatever the method's objective.
     epochs : int
         Of the methods that retrain, to which curriculum and order do not apply. They train as
         `mcu_lite.train` does by default, from `Architecture.fresh`; call that function, on the
@@ -82,15 +83,23 @@ def unlearn(
     if chosen.begins != "original":
         result = _retrain(theta, task, chosen, seed, epochs, recipe.get("lr"))
     else:
-        result = _descend_from(theta, task, chosen, seed, curriculum, order)
+        result = descend_from(theta, task, chosen, seed, curriculum, order)
     return result.with_rows(result.rows, label=method, origin=theta)
 
 
-def _descend_from(
-    theta: Stack, task: Task, recipe: Method, seed: int, lam: float, order: int
+def descend_from(
+    theta: Stack,
+    task: Task,
+    recipe: Method,
+    seed: int = 0,
+    lam: float = 0.0,
+    order: int = 1,
+    watch: Watch | None = None,
 ) -> Stack:
+    """Descend from θo on a method's objective; `watch` is called after each step of Sophia."""
     curriculum = Curriculum(float(lam)) if lam else None
-    objective = unlearning_objective(recipe, theta, task, curriculum=curriculum)
+    begin = None if curriculum is None else lambda: curriculum
+    objective = unlearning_objective(recipe, theta, task, curriculum=begin)
     rows, diverged = descend(
         theta.rows,
         objective.start(seed, recipe.steps),
@@ -98,6 +107,8 @@ def _descend_from(
         lr=recipe.lr,
         mask=objective.mask,
         curvature=curvature_of(objective, seed, task.seeds) if order == 2 else None,
+        watch=watch,
+        draws=objective.draws,
         seed=seed,
         label=f"unlearning by {recipe.name}",
     )
@@ -108,8 +119,12 @@ def _descend_from(
 def curvature_of(
     objective: Objective, seed: int, seeds: Sequence[int]
 ) -> Callable[[Tensor], Tensor]:
-    """Estimate of the Hessian's diagonal on batches and sampled labels of its own."""
-    logits = objective.logits(seed + 1_000)
+    """Estimate of the Hessian's diagonal on batches and sampled labels of its own.
+
+    Of the mean cross-entropy on forget and retain batches, whatever the objective: Gauss-Newton-
+    Bartlett needs a likelihood, which the forget terms are not. It only scales the steps.
+    """
+    logits = objective.logits(stream("curvature", seed))
     sampled = generators("sampled labels", seed, seeds)
 
     def estimate(rows: Tensor) -> Tensor:

@@ -5,15 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from mcu_lite.metrics.fluctuations import rescale, turns, wiggle_correlations
+from mcu_lite.metrics.fluctuations import turns, wiggle_correlations
 
 TS = np.linspace(0, 1, 9)
-
-
-def test_rescaling_keeps_the_shape():
-    line = rescale([[2.0, 4.0, 3.0], [5.0, 5.0, 5.0]])
-    assert line[0].tolist() == [0, 1, 0.5]
-    assert np.isnan(line[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -98,6 +92,9 @@ def test_wrong_tables_are_refused():
     shapes = {("a", 0): {"x": TS, "y": TS}, ("b", 0): {"x": TS}}
     with pytest.raises(ValueError, match="every name"):
         wiggle_correlations(curves(shapes))
+    with pytest.raises(ValueError, match="every name"):
+        other_seeds = {("a", 0): {"x": TS}, ("a", 1): {"x": TS}, ("a", 2): {"y": TS}}
+        wiggle_correlations(curves(other_seeds | {("a", 3): {"y": TS}}))
     with pytest.raises(ValueError, match="unknown name"):
         wiggle_correlations(curves({("a", 0): {"x": TS, "y": TS}}), [("x", "z")])
     with pytest.raises(ValueError, match="unknown column"):

@@ -18,7 +18,6 @@ from mcu_lite.metrics.evaluation import _labelled
 from mcu_lite.metrics.registry import Outputs, Source
 from mcu_lite.metrics.straightness import logit_line
 from mcu_lite.models import batching as memory
-from mcu_lite.paths.averages import average_predictions
 from mcu_lite.tasks.texts import generate
 
 DEVICE = "cuda"
@@ -95,7 +94,6 @@ def everything(name):
         source = Source(chain.architecture, chain.rows([0, 0.5, 1])[:, 0], task, 0)
         assert _labelled(source, task.test[0], task.labels[0, task.test[0]] >= 0).is_cuda
         logit_line(a, b, task, 3)
-        average_predictions(path, [0, 1], task, "test")
         assert not path.to("cpu").control.is_cuda
     print("done")
 

@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from mcu_lite.unlearning.curriculum import Curriculum, superloss_weights
+from mcu_lite.unlearning.objectives import unlearning_objective
 
 
 def losses(rows=3, n=40, seed=0, dtype=torch.float64):
@@ -191,3 +192,11 @@ def test_other_population_and_early_spread_are_refused():
     curriculum.weights(losses(3), "train")
     with pytest.raises(ValueError, match=r"losses must have shape \(3, n\), got \(2, 40\)"):
         curriculum.weights(losses(2), "train")
+
+
+def test_an_objective_that_is_started_twice_begins_anew(task, theta):
+    objective = unlearning_objective("npo", theta, task, curriculum=Curriculum)
+    first = objective.start(0, 3)
+    values = [first(theta.rows) for _ in range(3)]
+    again = objective.start(0, 3)
+    assert all(torch.equal(value, again(theta.rows)) for value in values)

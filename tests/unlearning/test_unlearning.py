@@ -278,3 +278,34 @@ def test_the_original_takes_no_switch():
 def test_the_same_seed_twice_is_refused():
     with pytest.raises(ValueError, match="none twice"):
         mcu.load_task("digits", seeds=[0, 0])
+
+
+def test_l1_acts_inside_the_mask_only(theta, task):
+    sparse = replace(METHODS["l1_sparse"], saliency=0.3)
+    objective = unlearning_objective(sparse, theta, task)
+    rows = theta.rows.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(objective.start(0, 2)(rows).sum(), rows)
+    assert (gradient[~objective.mask] == 0).all() and (gradient[objective.mask] != 0).any()
+
+
+def test_a_curve_is_not_fitted_on_the_batches_of_its_ends(theta, task):
+    """Batches show in the losses of one and the same model: all differ, end by end."""
+    seen = {}
+
+    def spied(objective, name):
+        def start(seed, steps):
+            loss = objective.start(seed, steps)
+
+            def spy(rows):
+                seen.setdefault(name, []).append(loss(theta.rows).detach())
+                return loss(rows)
+
+            return spy
+
+        return replace(objective, start=start)
+
+    objective = unlearning_objective("npo", theta, task)
+    mcu.connect(theta, theta, task, objective=spied(objective, "curve"), steps=4)
+    own = objective.start(0, 4)
+    end = [(own(theta.rows), own(theta.rows))[0] for _ in range(4)]
+    assert not any(torch.allclose(a, b) for a, b in zip(seen["curve"], end))
