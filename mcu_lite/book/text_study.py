@@ -34,7 +34,7 @@ def spoken(setting: Setting) -> Setting:
         model="transformer",
         epochs=round(0.3 * setting.epochs),
         steps=round(0.2 * setting.steps),
-        ts=2 * round(setting.ts / 7) + 1,
+        ts=max(3, 2 * round(setting.ts / 7) + 1),
         metrics=MEASURED,
     )
 

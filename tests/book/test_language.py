@@ -203,6 +203,7 @@ def test_the_study_on_text_has_every_condition_on_both_paths():
     assert {m for a in found.a for m in [a.split()[0]]} >= set(SPOKEN)
     setting = spoken(mcu.load_profile("book", options={"forget": 0.2}))
     assert setting.task == "authors" and setting.options == {"forget": 0.2} and setting.ts % 2
+    assert spoken(mcu.Setting(ts=3)).ts == 3
 
 
 @pytest.fixture(scope="module")
