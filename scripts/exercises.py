@@ -94,7 +94,7 @@ def check_cell(exercise: Exercise) -> str:
     """The check as the student runs it: a sentence in place of a traceback."""
     names = ", ".join(f'"{name}"' for name in exercise.answers)
     body = "\n".join(f"    {line}" if line else "" for line in exercise.check.splitlines())
-    head = "from mcu_lite.exercises import check"
+    head = "from mcu_lite.book.exercises import check"
     return f"{head}\n\n\n@check({names})\ndef right():\n{body}"
 
 

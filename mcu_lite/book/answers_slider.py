@@ -12,7 +12,7 @@ from mcu_lite.figures.scrub import controls, follow_slider
 TITLES = {"forget": "to be forgotten", "retain": "retained"}
 
 
-def subtitles(table: pd.DataFrame) -> w.Widget:
+def answers_slider(table: pd.DataFrame) -> w.Widget:
     """Choose a path, move t, and read the answers; what differs from the true one is struck out.
 
     Parameters

@@ -21,7 +21,7 @@ def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) 
     return architecture.predict(rows, x, retain, shared=True).log_softmax(-1)
 
 
-def placed(number: int, place: str = "even") -> list[float]:
+def ts_at(number: int, place: str = "even") -> list[float]:
     """Return `number` >= 2 values of t: "even" in [0, 1], in its "middle" or near the "ends"."""
     low, high = PLACES[known("place", place, PLACES)]
     if number < 2:
