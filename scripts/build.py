@@ -68,12 +68,12 @@ def measure_studies(profile: str) -> None:
     """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
     from mcu_lite.book.evidence import on_photographs, pictured, retain_only
-    from mcu_lite.book.text_study import SPOKEN, conditions, spoken
+    from mcu_lite.book.text_study import SPOKEN, conditions, text_setting
 
     setting = mcu.load_profile(profile)
     studies = {
         "photographs": (on_photographs() + retain_only(["npo"]), pictured(setting)),
-        "texts": (conditions() + retain_only(SPOKEN), spoken(setting)),
+        "texts": (conditions() + retain_only(SPOKEN), text_setting(setting)),
         "grid": (mcu.grid() + retain_only(), setting),
     }
     began = time.perf_counter()

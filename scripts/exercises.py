@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import builtins
 import re
-import symtable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +13,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 BLANK = "# write your code here"
-SHELL = {"display", "get_ipython", *vars(builtins)}
 
 
 @dataclass(frozen=True)
@@ -30,9 +26,11 @@ class Exercise:
 
     @property
     def answers(self) -> list[str]:
-        """Names that the solution binds and the check reads."""
-        read = read_by(self.check) - assigned_by(self.check)
-        return sorted(assigned_by(self.solution) & read, key=self.text.find)
+        """Names in the text that the solution binds and the check reads."""
+        bound = r"^(?:def |class )?(?:\w+, )*{}\b(?:, \w+)*(?: = |\(|:)"
+        read = set(re.findall(r"\w+", self.check))
+        named = [n for n in dict.fromkeys(re.findall(r"`(\w+)`", self.text)) if n in read]
+        return [n for n in named if re.search(bound.format(n), self.solution, re.M)]
 
 
 def main() -> None:
@@ -70,10 +68,8 @@ def _code(body: str) -> tuple[str, str]:
 def notebook(chapter: Path, profile: str) -> nbformat.NotebookNode:
     """Build the notebook that a student opens; `profile` says how much its first cells compute."""
     source, exercises = jupytext.read(chapter), exercises_of(chapter)
-    code = [cell.source for cell in source.cells if cell.cell_type == "code"]
-    first = [
-        re.sub('profile = "book"', f'profile = "{profile}"', c) for c in setup(code, exercises)
-    ]
+    tagged = (c.source for c in source.cells if {"parameters", "setup"} & tags(c))
+    first = [code.replace('profile = "book"', f'profile = "{profile}"') for code in tagged]
     title = re.search(r"^# (.*)$", chapter.read_text(encoding="utf-8"), re.M)[1]
     head = (
         f"# {title}: exercises\n\nRun the next cells first. They compute what the chapter computed."
@@ -90,65 +86,17 @@ def notebook(chapter: Path, profile: str) -> nbformat.NotebookNode:
     return new_notebook(cells=cells, metadata={"kernelspec": source.metadata["kernelspec"]})
 
 
+def tags(cell: nbformat.NotebookNode) -> set[str]:
+    """Tags of a cell; those of what exercises need are "parameters" and "setup"."""
+    return set(cell.metadata.get("tags", []))
+
+
 def check_cell(exercise: Exercise) -> str:
     """The check as the student runs it: a sentence in place of a traceback."""
     names = ", ".join(f'"{name}"' for name in exercise.answers)
     body = "\n".join(f"    {line}" if line else "" for line in exercise.check.splitlines())
-    head = "from mcu_lite.exercises import check"
+    head = "from mcu_lite.book.exercises import check"
     return f"{head}\n\n\n@check({names})\ndef right():\n{body}"
-
-
-def setup(code: list[str], exercises: list[Exercise]) -> list[str]:
-    """Return the cells of a chapter that its exercises need, in their order; the first always."""
-    wanted = set()
-    for exercise in exercises:
-        for code_of in (exercise.solution, exercise.check):
-            wanted |= read_by(code_of) - assigned_by(exercise.solution) - assigned_by(code_of)
-    kept = []
-    for number, cell in reversed(list(enumerate(code))):
-        if number == 0 or bound_by(cell) & wanted:
-            kept.insert(0, cell)
-            wanted |= read_by(cell)
-    missing = wanted - SHELL - set().union(*map(bound_by, kept))
-    if missing:
-        raise ValueError(f"exercises use names that no cell of their chapter binds: {missing}")
-    return kept
-
-
-def read_by(code: str) -> set[str]:
-    """Global names that some code reads, at its top level or inside of its functions."""
-    table = symtable.symtable(code, "cell", "exec")
-    names = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
-    inner, todo = set(), list(table.get_children())
-    while todo:
-        scope = todo.pop()
-        todo += scope.get_children()
-        inner |= {s.get_name() for s in scope.get_symbols() if s.is_global() and s.is_referenced()}
-    return names | inner
-
-
-def assigned_by(code: str) -> set[str]:
-    """Names that some code binds at its top level."""
-    table = symtable.symtable(code, "cell", "exec")
-    return {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
-
-
-def bound_by(code: str) -> set[str]:
-    """Names that some code binds at its top level, or whose content it changes."""
-    names = assigned_by(code)
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, ast.Store):
-            names |= _root(node)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            names |= _root(node.value.func) if isinstance(node.value.func, ast.Attribute) else set()
-    return names
-
-
-def _root(node: ast.expr) -> set[str]:
-    """The name that a chain of attributes and indices begins with."""
-    while isinstance(node, (ast.Subscript, ast.Attribute)):
-        node = node.value
-    return {node.id} if isinstance(node, ast.Name) else set()
 
 
 def plain(text: str) -> str:

@@ -7,16 +7,18 @@ from html import escape
 import ipywidgets as w
 import pandas as pd
 
+from mcu_lite.figures.scrub import controls, follow_slider
+
 TITLES = {"forget": "to be forgotten", "retain": "retained"}
 
 
-def subtitles(table: pd.DataFrame) -> w.Widget:
+def answers_slider(table: pd.DataFrame) -> w.Widget:
     """Choose a path, move t, and read the answers; what differs from the true one is struck out.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `mcu_lite.book.text_study.said`.
+        Of `mcu_lite.book.text_study.answers_along`.
 
     Returns
     -------
@@ -33,27 +35,18 @@ def subtitles(table: pd.DataFrame) -> w.Widget:
     if table.groupby("path").t.nunique().ne(len(ts)).any():
         raise ValueError("table must hold paths that were asked at the same ts")
     names, whole = list(table.path.unique()), w.Layout(width="100%")
-    initial = {"description_width": "initial"}
-    choose = w.Dropdown(options=names, index=0, description="path", style=initial)
-    slider = w.SelectionSlider(
-        options=[f"{t:.3g}" for t in ts],
-        index=0,
-        description="t",
-        style=initial,
-        layout=w.Layout(flex="1 1 250px", width="auto"),
-    )
-    play = w.Play(min=0, max=len(ts) - 1, value=0, interval=300, description="move along t")
-    w.jslink((play, "value"), (slider, "index"))
+    choose = w.Dropdown(options=names, index=0, description="path")
+    choose.style = {"description_width": "initial"}
+    slider, row = controls(ts, start=0, interval=300)
     stacks = []
     for name in names:
         own = table[table.path == name]
         frames = [w.HTML(_frame(own[own.t == t]), layout=whole) for t in ts]
-        stacks.append(w.Stack(frames, selected_index=0, layout=whole))
-        w.jslink((slider, "index"), (stacks[-1], "selected_index"))
+        stacks.append(w.Stack(frames, layout=whole))
+    follow_slider(slider, stacks)
     outer = w.Stack(stacks, selected_index=0, layout=whole)
     w.jslink((choose, "index"), (outer, "selected_index"))
-    line = w.Layout(flex_flow="row wrap", grid_gap="0 12px", width="100%")
-    box = w.VBox([choose, w.HBox([play, slider], layout=line), outer], layout=whole)
+    box = w.VBox([choose, row, outer], layout=whole)
     return box.add_class("mcu-subtitles")
 
 

@@ -38,17 +38,20 @@
     svg += `<path d="M${LEFT} ${TOP}V${H - BOTTOM}H${W - 8}" fill="none" stroke="currentColor"/>`;
     svg += `<path d="M${x(i)} ${TOP}V${H - BOTTOM}" stroke="currentColor" opacity=".4"/>`;
     for (const { colour, mean, sd } of lines) {
-      const band = path(mean.map((m, k) => m + sd[k])) + "L";
-      const back = mean.map((m, k) => `${x(k)} ${y(m - sd[k])}`).reverse().join("L");
-      svg += `<path d="M${band}${back}Z" fill="${colour}" opacity=".15"/>`;
+      // A single seed has no standard deviation.
+      if (!sd.includes(null)) {
+        const band = path(mean.map((m, k) => m + sd[k])) + "L";
+        const back = mean.map((m, k) => `${x(k)} ${y(m - sd[k])}`).reverse().join("L");
+        svg += `<path d="M${band}${back}Z" fill="${colour}" opacity=".15"/>`;
+      }
       svg += `<path d="M${path(mean)}" fill="none" stroke="${colour}" stroke-width="1.6"/>`;
       svg += `<circle cx="${x(i)}" cy="${y(mean[i])}" r="3.5" fill="${colour}"/>`;
     }
     const text = lines.map(
       ({ split, mean }) => `${split} from ${mean[0]} at t=0 to ${mean.at(-1)} at t=1, ` +
         `between ${Math.min(...mean)} and ${Math.max(...mean)}`);
-    const at = (v) => v[i].toFixed(3);
-    const now = lines.map(({ split, mean, sd }) => `${split} ${at(mean)} ± ${at(sd)}`);
+    const plus = (sd) => (sd === null ? "" : ` ± ${sd.toFixed(3)}`);
+    const now = lines.map(({ split, mean, sd }) => `${split} ${mean[i].toFixed(3)}${plus(sd[i])}`);
     return `<figure><svg viewBox="0 0 ${W} ${H}" role="img" font-size="11" fill="currentColor"
       aria-label="${metric.label} along t: ${text.concat(lost).join("; ")}">${svg}</svg>
       <figcaption>${now.concat(lost).join("<br>")}</figcaption></figure>`;

@@ -83,7 +83,7 @@ def _one_of_a_name(table: pd.DataFrame) -> None:
 def _data(table: pd.DataFrame) -> dict:
     ts = sorted(table.t.unique())
     stats = table.groupby([*CURVE, "metric", "split", "t"], sort=False).value.agg(["mean", "std"])
-    wide = stats.fillna({"std": 0.0}).unstack("t")
+    wide = stats.unstack("t")
     if table.groupby(CURVE).t.nunique().ne(len(ts)).any():
         raise ValueError("table must hold curves that are measured at the same ts")
     curves: dict[str, dict] = {}
@@ -121,5 +121,5 @@ def _verdicts(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _short(values) -> list[float | None]:
-    """Four digits each; None where all seeds diverged."""
+    """Four digits each; None where there is no number, as for the deviation of a single seed."""
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values]

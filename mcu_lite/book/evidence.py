@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from mcu_lite.book.text_study import SPOKEN, conditions, spoken
+from mcu_lite.book.text_study import SPOKEN, conditions, text_setting
 from mcu_lite.metrics.relearning import area, relearn
 from mcu_lite.metrics.straightness import logit_line
-from mcu_lite.paths.averages import average_weights, members, placed
+from mcu_lite.paths.averages import average_weights, members, ts_at
 from mcu_lite.paths.curves import connect
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
 from mcu_lite.studies.matching import matched
@@ -65,7 +65,7 @@ class Evidence:
 
 def gather(setting: Setting) -> Evidence:
     """Measure what the claims need, or take it from the cache."""
-    text, pictures = spoken(setting), pictured(setting)
+    text, pictures = text_setting(setting), pictured(setting)
     return Evidence(
         run(grid(), setting),
         run(retain_only(), setting),
@@ -131,7 +131,7 @@ def averages_along_paths(setting: Setting, steps: int = 150) -> pd.DataFrame:
     models = {f"budget {end}": stacks[end] for end in longer}
     for other in others:
         path = connect(stacks[npo], stacks[other], task, objective="npo", steps=steps)
-        at, name = placed(5, "even"), f"{npo.method}–{other.method}"
+        at, name = ts_at(5, "even"), f"{npo.method}–{other.method}"
         models[f"average {name} weights"] = average_weights(path, at)
         models[f"average {name} predictions"] = members(path, at)
     table = relearn(models, task)

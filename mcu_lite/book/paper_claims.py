@@ -8,6 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from mcu_lite.book.effects import (
+    approximate,
+    average_gains,
+    best_less_worst,
+    disagreement,
+    largest_bend,
+    needed_tolerance,
+    of,
+    pair_barriers,
+)
 from mcu_lite.book.evidence import Evidence
 from mcu_lite.book.scorecard import Finding
 from mcu_lite.metrics.connectivity import is_connected, measures
@@ -24,27 +34,10 @@ def claim(function: Callable[[Evidence], Finding]) -> Callable[[Evidence], Findi
     return function
 
 
-def of(table: pd.DataFrame, *conditions: str) -> pd.DataFrame:
-    """The lines of some conditions."""
-    return table[table.condition.isin(conditions)]
-
-
-def pair_barriers(
-    table: pd.DataFrame, curve: str = "linear", split: str = "retain"
-) -> pd.DataFrame:
-    """Barrier of the loss on one kind of path: condition, a, b, seed, barrier."""
-    own = table[(table.curve == curve) & (table.metric == "loss") & (table.split == split)]
-    return measures(own)[["condition", "a", "b", "seed", "barrier"]]
-
-
-def _approximate(table: pd.DataFrame) -> pd.DataFrame:
-    return table[~table.a.str.startswith("retrain")]
-
-
 @claim
 def paths_exist(evidence: Evidence) -> Finding:
     """Claim 1, first half."""
-    own = is_connected(_approximate(of(evidence.grid, "Rand", "Met")))
+    own = is_connected(approximate(of(evidence.grid, "Rand", "Met")))
     any_path = own.groupby(["a", "b", "seed"]).connected.max().astype(float).unstack("seed")
     # A few pairs that somebody chose say less about pairs than seeds do: the fewer are resampled.
     few = len(any_path) < any_path.shape[1]
@@ -78,7 +71,7 @@ def paths_depend_on_the_method(evidence: Evidence) -> Finding:
         "share of connected pairs of the best method less that of the worst, both chosen on the "
         "other seeds",
         f"{share.shape[1]} methods, all pairs (Met)",
-        _best_less_worst(share),
+        best_less_worst(share),
         0.2,
         "different-methods",
         f"from {mean.iloc[0]:.0%} (`{mean.index[0]}`) to {mean.iloc[-1]:.0%} (`{mean.index[-1]}`)",
@@ -86,19 +79,11 @@ def paths_depend_on_the_method(evidence: Evidence) -> Finding:
     )
 
 
-def _best_less_worst(share: pd.DataFrame) -> np.ndarray:
-    """Of each seed; the largest and the smallest of many numbers differ by chance alone."""
-    others = {seed: share.drop(index=seed).mean() for seed in share.index}
-    return np.array(
-        [share.at[s, mean.idxmax()] - share.at[s, mean.idxmin()] for s, mean in others.items()]
-    )
-
-
 @claim
 def metrics_fluctuate_differently(evidence: Evidence) -> Finding:
     """Claim 2, first half, on the pair of metrics that it names."""
-    line, count = _disagreement(evidence.grid, "linear")
-    curve, _ = _disagreement(evidence.grid, "bezier")
+    line, count = disagreement(evidence.grid, "linear")
+    curve, connected = disagreement(evidence.grid, "bezier")
     return Finding(
         "Metrics fluctuate differently along one low-loss path.",
         "1 + Spearman's ρ of forget loss and membership AUC along t (0: they always agree)",
@@ -106,35 +91,18 @@ def metrics_fluctuate_differently(evidence: Evidence) -> Finding:
         line.to_numpy(),
         0.1,
         "what-metrics-see",
-        f"on connected curves, which go on unlearning in their middle, {curve.mean():z.2f}",
+        "on connected curves, which go on unlearning in their middle, "
+        + (f"{curve.mean():z.2f}" if connected else "no number: there are none"),
         floor=0.05,
     )
 
 
-def _disagreement(table: pd.DataFrame, curve: str) -> tuple[pd.Series, int]:
-    """1 + ρ of forget loss and membership on paths of a kind, by seed; how many are connected."""
-    verdicts = is_connected(table[table.curve == curve])
-    yes = verdicts[verdicts.connected.fillna(False).astype(bool)]
-    keys = ["condition", "a", "b", "curve", "seed"]
-    own = table[table.split == "forget"].merge(yes[keys], on=keys)
-    wide = own.pivot(index=[*keys, "t"], columns="metric", values="value")
-    ranked = wide[["loss", "mia_auc"]].groupby(level=keys).rank()
-    rho = ranked.groupby(level=keys).apply(lambda c: c.loss.corr(c.mia_auc)).dropna()
-    # Membership inference falls where the loss rises: agreement is a correlation of -1.
-    return 1 + rho.groupby("seed").mean(), yes.groupby(["a", "b"]).ngroups
-
-
-def _needed(table: pd.DataFrame) -> pd.Series:
-    """Smallest ε at which straight lines connect: mean by condition, method and seed."""
-    own = is_connected(table[table.curve == "linear"], tolerance=0)
-    method = own.a.str.split().str[0].rename("method")
-    return own.groupby(["condition", method, "seed"]).by.mean()
-
-
 def _moved(evidence: Evidence, name: str, chapter: str) -> Finding:
-    rand = _needed(_approximate(of(evidence.grid, "Rand")))["Rand"].unstack()
-    change = _needed(of(evidence.grid, name))[name].unstack() - rand
-    equal = (_needed(evidence.matched)[f"{name} matched"].unstack() - rand).dropna(how="all")
+    rand = needed_tolerance(approximate(of(evidence.grid, "Rand")))["Rand"].unstack()
+    change = needed_tolerance(of(evidence.grid, name))[name].unstack() - rand
+    equal = (needed_tolerance(evidence.matched)[f"{name} matched"].unstack() - rand).dropna(
+        how="all"
+    )
     before, after = change.loc[equal.index].mean(axis=None), equal.mean(axis=None)
     barriers = pair_barriers(of(evidence.grid, name, "Rand"))
     retain = barriers[~barriers.a.str.startswith("retrain")].groupby("condition").barrier.mean()
@@ -218,20 +186,12 @@ def approximate_methods_differ_from_retraining(evidence: Evidence) -> Finding:
     )
 
 
-def _bend(table: pd.DataFrame) -> pd.Series:
-    """Largest departure of forget accuracy from its straight line in t, over its change."""
-    own = table[(table.metric == "accuracy") & (table.split == "forget")]
-    lines = measures(own[["b", "seed", "t", "split", "metric", "value"]])
-    change = (lines.start - lines.end).abs().clip(lower=0.02)
-    return (lines[["barrier", "dip"]].max(axis=1) / change).groupby(lines.seed).mean()
-
-
 @claim
 def unlearning_moves_nonlinearly(evidence: Evidence) -> Finding:
     """Claim 5, as far as the straight path can show it."""
     own = of(evidence.grid, "Original")
     own = own[(own.curve == "linear") & own.b.isin(evidence.mixed.b)]
-    bend, mixed = _bend(own), _bend(evidence.mixed)
+    bend, mixed = largest_bend(own), largest_bend(evidence.mixed)
     return Finding(
         "Unlearning moves nonlinearly from the original to the unlearned model.",
         "largest departure of forget accuracy from a straight line in t, over its total change",
@@ -245,30 +205,10 @@ def unlearning_moves_nonlinearly(evidence: Evidence) -> Finding:
     )
 
 
-def _average_gains(
-    evidence: Evidence, column: str, sign: int, threshold: float
-) -> tuple[np.ndarray, str, float]:
-    """What averages have over the better of the single models with the same budget, by seed.
-
-    Beside it what to say of the control, and the floor: to be no better than the better one of
-    several models is no contradiction, unless averages are worse than all of them.
-    """
-    values = sign * evidence.averages.set_index(["model", "seed"])[column].unstack("model")
-    single = values.columns.str.startswith("budget")
-    averages = values.loc[:, ~single].mean(axis=1)
-    gains = {c: averages - values[c] for c in values.loc[:, single].mean().sort_values().index}
-    worse = all(interval(gain.to_numpy())[1] < -threshold for gain in gains.values())
-    *others, best = (
-        f"`{c.removeprefix('budget ')}` {gain.mean():+z.3f}" for c, gain in gains.items()
-    )
-    said = f"the better of the models with the same budget counts: {best}; {', '.join(others)}"
-    return gains[list(gains)[-1]].to_numpy(), said, -threshold if worse else -np.inf
-
-
 @claim
 def ensembling_generalises(evidence: Evidence) -> Finding:
     """Claim 6, first half."""
-    gains, against, floor = _average_gains(evidence, "accuracy", 1, 0.005)
+    gains, against, floor = average_gains(evidence, "accuracy", 1, 0.005)
     return Finding(
         "Ensembling along the path improves generalisation.",
         "accuracy on the other classes of averages along paths, less that of one model that got "
@@ -285,7 +225,7 @@ def ensembling_generalises(evidence: Evidence) -> Finding:
 @claim
 def ensembling_resists_relearning(evidence: Evidence) -> Finding:
     """Claim 6, second half."""
-    gains, against, floor = _average_gains(evidence, "area", -1, 0.02)
+    gains, against, floor = average_gains(evidence, "area", -1, 0.02)
     return Finding(
         "Ensembling along the path resists relearning.",
         "area under the accuracy on the forgotten class while it is relearned: that of one "
@@ -303,7 +243,7 @@ def ensembling_resists_relearning(evidence: Evidence) -> Finding:
 def smoothness_tracks_difficulty(evidence: Evidence) -> Finding:
     """Claim 7, over methods."""
     own = of(evidence.grid, "Rand")
-    own = _approximate(own[(own.curve == "linear") & (own.split == "forget")])
+    own = approximate(own[(own.curve == "linear") & (own.split == "forget")])
     lines = measures(own).set_index(["a", "seed", "metric"])
     hard = lines.start.xs("js_to_oracle", level="metric").unstack("a")
     rough = {m: lines.roughness.xs(m, level="metric").unstack("a") for m in ("loss", "accuracy")}

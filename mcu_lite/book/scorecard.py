@@ -64,7 +64,7 @@ class Finding:
             "claim": self.claim,
             "test": self.test,
             "on": self.on,
-            "effect": np.nanmean(self.values),
+            "effect": pd.Series(self.values).mean(),
             "low": low,
             "high": high,
             "supported above": self.threshold,
@@ -95,6 +95,8 @@ def as_markdown(card: pd.DataFrame) -> str:
 
 def _effect(row: pd.Series) -> str:
     """Effect and interval with the digits that a comparison with the threshold needs."""
+    if math.isnan(row["effect"]):
+        return "nothing to measure"
     threshold = abs(row["supported above"])
     digits = max(2, 1 - math.floor(math.log10(threshold))) if threshold else 2
     low, effect, high = (f"{row[name]:z.{digits}f}" for name in ("low", "effect", "high"))

@@ -23,7 +23,7 @@ MEASURED = ("loss", "accuracy", "exact_match", "probability", "truth_ratio", "fo
 MEASURED += ("mia_auc", "js_to_oracle")
 
 
-def spoken(setting: Setting) -> Setting:
+def text_setting(setting: Setting) -> Setting:
     """Return the setting of a study on the authors that is as large as `setting` is on digits.
 
     A step costs some ten times as much there, and the facts are learned in fewer epochs.
@@ -34,7 +34,7 @@ def spoken(setting: Setting) -> Setting:
         model="transformer",
         epochs=round(0.3 * setting.epochs),
         steps=round(0.2 * setting.steps),
-        ts=2 * round(setting.ts / 7) + 1,
+        ts=max(3, 2 * round(setting.ts / 7) + 1),
         metrics=MEASURED,
     )
 
@@ -50,7 +50,7 @@ def conditions(methods: Sequence[str] = SPOKEN) -> list[Condition]:
     return [c for c in paths if c.a.method != "retrain_same" or c.curve == "linear"]
 
 
-def said(
+def answers_along(
     paths: dict[str, Path], task: Task, ts: Sequence[float], b: int = 0, questions: int = 6
 ) -> pd.DataFrame:
     """Let the models along paths answer questions on what is to be forgotten and retained.

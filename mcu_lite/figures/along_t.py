@@ -48,10 +48,13 @@ def by_style(tables: Tables) -> dict[str, pd.DataFrame]:
 
 
 def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean, standard deviation and count over seeds for each split and t; NaN is left out."""
+    """Mean and standard deviation over seeds for each split and t; NaN is left out.
+
+    The standard deviation of a single value is NaN.
+    """
     known("metric", metric, table.metric.unique())
     own = table[table.metric == metric]
-    return own.groupby(["split", "t"]).value.agg(["mean", "std", "count"]).fillna({"std": 0.0})
+    return own.groupby(["split", "t"]).value.agg(["mean", "std"])
 
 
 def left_out(table: pd.DataFrame) -> int:
@@ -60,14 +63,19 @@ def left_out(table: pd.DataFrame) -> int:
 
 
 def mean_sd(values: pd.Series, digits: int = 2) -> str:
-    """Write mean and standard deviation over seeds; NaN is left out.
+    """Write mean and standard deviation over seeds; NaN is left out, one value has no deviation.
 
     Examples
     --------
-    >>> mean_sd(pd.Series([0.1, 0.2, 0.3]))
-    '0.20 ± 0.10'
+    >>> mean_sd(pd.Series([0.1, 0.2, 0.3])), mean_sd(pd.Series([0.1]))
+    ('0.20 ± 0.10', '0.10')
     """
-    return f"{values.mean():z.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+    return plus_minus(values.mean(), values.std(ddof=1), digits)
+
+
+def plus_minus(mean: float, sd: float, digits: int) -> str:
+    """Write a mean, and the standard deviation unless it is NaN."""
+    return f"{mean:z.{digits}f}" + (f" ± {sd:.{digits}f}" if sd == sd else "")
 
 
 def label_of(metric: str) -> str:
@@ -110,8 +118,9 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
             line = stats.loc[split]
             label = f"{split}, {name}" if name else split
             ax.plot(line.index, line["mean"], style, color=COLOURS[split], label=label, lw=1.6)
-            low, high = line["mean"] - line["std"], line["mean"] + line["std"]
-            ax.fill_between(line.index, low, high, color=COLOURS[split], alpha=0.15, lw=0)
+            if line["std"].notna().any():
+                low, high = line["mean"] - line["std"], line["mean"] + line["std"]
+                ax.fill_between(line.index, low, high, color=COLOURS[split], alpha=0.15, lw=0)
     lost = sum(map(left_out, named.values()))
     ax.set_title(label_of(metric) + (f" ({lost} diverged left out)" if lost else ""), fontsize=10)
     ax.set_label(describe(tables, metric))

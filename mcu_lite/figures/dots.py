@@ -17,7 +17,7 @@ MARKS = ("o", "s", "^", "D", "v", "P")
 
 
 @matplotlib.rc_context(PAGE)
-def plot_strips(
+def plot_dots(
     table: pd.DataFrame,
     x: str,
     hue: str,

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import ipywidgets as w
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from mcu_lite.figures.along_t import PAGE, plot_along_t
+from mcu_lite.figures.along_t import PAGE
 from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.scrub import (
     controls,
     follow_slider,
     legend,
-    marks_along,
     overlaid,
+    panel_along,
     settle,
     side_by_side,
     spot,
@@ -107,12 +108,11 @@ def explore(
     slider, row_of_controls = controls(at)
     panel, moving = overlaid(ground, _on_map(ground, plane, paths, at, row))
     panels, stacks = [], [moving]
+    finish = None
+    if lasting.size:
+        finish = partial(add_arc_axis, ts=at, arc=lasting.mean(1), name=last)
     for metric in metrics:
-        ax = plot_along_t(tables, metric)
-        ax.get_legend().remove()
-        if lasting.size:
-            add_arc_axis(ax, at, lasting.mean(1), last)
-        own, marks = overlaid(ax, marks_along(ax, tables, metric, at))
+        own, marks = panel_along(tables, metric, at, finish)
         panels.append(own)
         stacks.append(marks)
     whole = w.Layout(width="100%")

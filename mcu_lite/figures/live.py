@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache as remember
-from html import escape
 
 import ipywidgets as w
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mcu_lite.checks import SPLITS
-from mcu_lite.figures.along_t import label_of, plot_along_t, summary
+from mcu_lite.figures.along_t import plot_along_t
 from mcu_lite.figures.images import some_of_each, strip
-from mcu_lite.figures.scrub import frame, legend, marks_along, overlaid, settle, side_by_side
+from mcu_lite.figures.scrub import (
+    frame,
+    legend,
+    marks_along,
+    numbers_at,
+    overlaid,
+    settle,
+    side_by_side,
+    summaries,
+)
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import check_row, follow
 from mcu_lite.models.stack import Stack
@@ -121,7 +128,8 @@ def live(
             overlay.value = frame(ax, *marks_along(ax, {"": table}, metric, at))
         length = path.arc_length(np.linspace(0, at[0], ts))[-1, row].item()
         passed = "its curve diverged" if path.diverged[row] else f"arc length {length:.2f}"
-        numbers.value = _numbers(table, metrics, f"t = {at[0]:.3f}, {passed}")
+        stats = summaries({"": table}, metrics)
+        numbers.value = numbers_at(stats, at[0], f"t = {at[0]:.3f}, {passed}")
         if images:
             followed = {} if path.diverged[row] else {"": follow(path, task, at)}
             faces.value = strip(task, followed, places, 0, row)
@@ -143,18 +151,3 @@ def _path(a: Stack, b: Stack, task: Task, kind: str, steps: int) -> Path:
     ]
     objective = "retain" if kind == KINDS[1] else (unlearned or ["retain"])[0]
     return connect(a, b, task, objective=objective, steps=steps)
-
-
-def _numbers(table: pd.DataFrame, metrics: Sequence[str], place: str) -> str:
-    """What was measured at a place, mean and standard deviation over seeds, as an HTML table."""
-    head = "".join(f'<th scope="col" style="padding-right:1em">{s}</th>' for s in SPLITS)
-    lines = ""
-    for metric in metrics:
-        stats = summary(table, metric).droplevel("t")
-        cells = (
-            "{:.3f} ± {:.3f}".format(*stats.loc[s, ["mean", "std"]]) if s in stats.index else ""
-            for s in SPLITS
-        )
-        cells = "".join(f'<td style="padding-right:1em">{cell}</td>' for cell in cells)
-        lines += f'<tr><th scope="row">{escape(label_of(metric))}</th>{cells}</tr>'
-    return f'<p>{place}</p><table class="mcu-numbers"><tr><th></th>{head}</tr>{lines}</table>'

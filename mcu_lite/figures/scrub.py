@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import ipywidgets as w
@@ -18,6 +18,7 @@ from mcu_lite.figures.along_t import (
     by_style,
     label_of,
     plot_along_t,
+    plus_minus,
     summary,
     svg,
     themed,
@@ -59,20 +60,28 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")
     slider, row = controls(ts)
-    stacks = [_numbers(named, metrics, ts)]
+    whole = w.Layout(width="100%")
+    stats = summaries(named, metrics)
+    numbers = [w.HTML(numbers_at(stats, t, f"at t = {t:.3g}"), layout=whole) for t in ts]
+    stacks = [w.Stack(numbers, layout=whole)]
     panels = []
     for metric in metrics:
-        panel, marks = overlaid(*_panel(named, metric, ts))
+        panel, marks = panel_along(named, metric, ts)
         panels.append(panel)
         stacks.append(marks)
     follow_slider(slider, stacks)
     children = [row, legend(named, metrics), side_by_side(panels), stacks[0]]
-    return w.VBox(children, layout=w.Layout(width="100%"))
+    return w.VBox(children, layout=whole)
 
 
-def controls(ts: Sequence[float]) -> tuple[w.SelectionSlider, w.HBox]:
-    """Return a slider over t that starts in the middle, and a row of it and its play button."""
-    start = len(ts) // 2
+def controls(
+    ts: Sequence[float], start: int | None = None, interval: int = 120
+) -> tuple[w.SelectionSlider, w.HBox]:
+    """Return a slider over t, and a row of it and its play button.
+
+    It starts in the middle unless told otherwise; ``interval`` is in milliseconds a step.
+    """
+    start = len(ts) // 2 if start is None else start
     slider = w.SelectionSlider(
         options=[f"{t:.3g}" for t in ts],
         index=start,
@@ -80,7 +89,8 @@ def controls(ts: Sequence[float]) -> tuple[w.SelectionSlider, w.HBox]:
         style={"description_width": "initial"},
         layout=w.Layout(flex="1 1 250px", width="auto"),
     )
-    play = w.Play(min=0, max=len(ts) - 1, value=start, interval=120, description="move along t")
+    play = w.Play(min=0, max=len(ts) - 1, value=start, interval=interval)
+    play.description = "move along t"
     w.jslink((play, "value"), (slider, "index"))
     line = w.Layout(flex_flow="row wrap", grid_gap="0 12px", width="100%")
     return slider, w.HBox([play, slider], layout=line)
@@ -162,11 +172,15 @@ def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
     return w.HTML(" ".join(items), layout=w.Layout(width="100%"))
 
 
-def _panel(named: dict, metric: str, ts: list[float]) -> tuple[Axes, list[str]]:
-    """The figure, and what marks each t on it."""
+def panel_along(
+    named: dict, metric: str, ts: Sequence[float], finish: Callable[[Axes], None] | None = None
+) -> tuple[w.GridBox, w.Stack]:
+    """Draw a metric along t without a legend, `finish` it, and mark each t; see `overlaid`."""
     ax = plot_along_t(named, metric)
     ax.get_legend().remove()
-    return ax, marks_along(ax, named, metric, ts)
+    if finish:
+        finish(ax)
+    return overlaid(ax, marks_along(ax, named, metric, ts))
 
 
 def marks_along(ax: Axes, named: dict, metric: str, ts: Sequence[float]) -> list[str]:
@@ -187,25 +201,25 @@ def _marker(ax: Axes, stats: list[pd.Series], t: float) -> str:
     return marks
 
 
-def _numbers(named: dict, metrics: Sequence[str], ts: list[float]) -> w.Stack:
-    """The numbers at each t as a table, mean and standard deviation over seeds."""
-    stats = {(n, m): summary(table, m) for n, table in named.items() for m in metrics}
-    drawn = [s for s in SPLITS if any(s in stat.index for stat in stats.values())]
+def summaries(named: dict, metrics: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Means and standard deviations of every table and metric, by its title."""
+    return {
+        f"{name} {label_of(metric)}".strip(): summary(table, metric)
+        for name, table in named.items()
+        for metric in metrics
+    }
+
+
+def numbers_at(stats: dict[str, pd.DataFrame], t: float, title: str) -> str:
+    """Write the numbers of `summaries` at one t as an HTML table."""
+    drawn = [s for s in SPLITS if any((s, t) in stat.index for stat in stats.values())]
+    lines = ""
+    for name, stat in stats.items():
+        cells = (plus_minus(*stat.loc[(s, t)], 3) if (s, t) in stat.index else "" for s in drawn)
+        lines += f'<tr><th scope="row">{escape(name)}</th><td>{"</td><td>".join(cells)}</td></tr>'
     head = "".join(f'<th scope="col">{split}</th>' for split in drawn)
-    shared = w.Layout(width="100%")
-    frames = []
-    for t in ts:
-        lines = ""
-        for (name, metric), stat in stats.items():
-            title = escape(f"{name} {label_of(metric)}".strip())
-            cells = (f"<td>{_cell(stat, split, t)}</td>" for split in drawn)
-            lines += f'<tr><th scope="row">{title}</th>{"".join(cells)}</tr>'
-        rows = f'<tr><th scope="col">at t = {t:.3g}</th>{head}</tr>{lines}'
-        frames.append(w.HTML(f'<table class="mcu-numbers">{rows}</table>', layout=shared))
-    return w.Stack(frames, layout=shared)
-
-
-def _cell(stat: pd.DataFrame, split: str, t: float) -> str:
-    if split not in stat.index:
-        return ""
-    return "{:.3f} ± {:.3f}".format(*stat.loc[(split, t), ["mean", "std"]])
+    # The padding is for notebooks, which lack the book's style sheet.
+    return (
+        '<table class="mcu-numbers" cellpadding="6">'
+        f'<tr><th scope="col">{title}</th>{head}</tr>{lines}</table>'
+    )

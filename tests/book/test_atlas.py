@@ -54,7 +54,7 @@ def test_a_curve_that_diverged_on_every_seed_has_no_numbers():
     whole = stored(study())["curves"]["original|scrub|linear"]
     assert curves["original|scrub|linear"] == whole and "diverged" not in whole["verdict"]
     half = stored(lost(study(), seeds=(1,)))["curves"]["original|npo|linear"]
-    assert half["values"]["loss|forget"] == [[1.0, 2.0, 4.0], [0.0] * 3]
+    assert half["values"]["loss|forget"] == [[1.0, 2.0, 4.0], [None] * 3]
     assert "1 diverged" in half["verdict"]
 
 

@@ -9,8 +9,8 @@ from scipy.stats import ks_2samp
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.book.answers_slider import subtitles
-from mcu_lite.book.text_study import FAMILIES, SPOKEN, conditions, said, spoken
+from mcu_lite.book.answers_slider import answers_slider
+from mcu_lite.book.text_study import FAMILIES, SPOKEN, answers_along, conditions, text_setting
 from mcu_lite.metrics.answers import SAMPLE
 from mcu_lite.metrics.relearning import relearn
 from mcu_lite.tasks.authors import QUESTIONS, vocabulary
@@ -201,8 +201,9 @@ def test_the_study_on_text_has_every_condition_on_both_paths():
     straight = found[~found.a.str.startswith("retrain_same")]
     assert straight.groupby(["condition", "a", "b"]).curve.nunique().eq(2).all()
     assert {m for a in found.a for m in [a.split()[0]]} >= set(SPOKEN)
-    setting = spoken(mcu.load_profile("book", options={"forget": 0.2}))
+    setting = text_setting(mcu.load_profile("book", options={"forget": 0.2}))
     assert setting.task == "authors" and setting.options == {"forget": 0.2} and setting.ts % 2
+    assert text_setting(mcu.Setting(ts=3)).ts == 3
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,7 @@ def answered(authors, knows, never_knew):
         "one <way>": mcu.connect(knows, never_knew, curve="linear"),
         "back": mcu.connect(never_knew, knows, curve="linear"),
     }
-    return said(paths, authors, [0.0, 0.5, 1.0], questions=3)
+    return answers_along(paths, authors, [0.0, 0.5, 1.0], questions=3)
 
 
 def test_what_is_said_at_the_ends_is_what_the_models_say(answered, authors, knows, task):
@@ -223,11 +224,11 @@ def test_what_is_said_at_the_ends_is_what_the_models_say(answered, authors, know
     middle = answered[answered.t == 0.5]
     assert (middle.true != middle.answer).any()
     with pytest.raises(ValueError, match="'digits'"):
-        said({}, task, [0.0])
+        answers_along({}, task, [0.0])
 
 
 def test_the_slider_marks_the_words_that_differ(answered):
-    box = subtitles(answered)
+    box = answers_slider(answered)
     choose, _, outer = box.children
     assert choose.options == ("one <way>", "back") and len(outer.children) == 2
     frames = outer.children[0].children
@@ -240,6 +241,6 @@ def test_the_slider_marks_the_words_that_differ(answered):
     wrong = int((own.true != own.answer).sum())
     assert wrong and frames[2].value.count("<em>") >= wrong
     with pytest.raises(ValueError, match="at least one answer"):
-        subtitles(answered.iloc[:0])
+        answers_slider(answered.iloc[:0])
     with pytest.raises(ValueError, match="same ts"):
-        subtitles(answered[(answered.path == "back") | (answered.t == 0)])
+        answers_slider(answered[(answered.path == "back") | (answered.t == 0)])

@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mcu_lite.book import effects
 from mcu_lite.book import evidence as ev
 from mcu_lite.book import paper_claims as verdicts
-from mcu_lite.book.scorecard import CONTRADICTED, SUPPORTED, UNSEEN
+from mcu_lite.book.scorecard import CONTRADICTED, SUPPORTED, UNSEEN, as_markdown, scorecard
 from mcu_lite.studies.conditions import Setting
 
 METHODS = ["npo", "graddiff", "finetune", "scrub"]
@@ -34,10 +35,10 @@ def test_methods_that_differ_by_chance_alone_are_not_told_apart():
     for _ in range(10):
         share = pd.DataFrame(rng.binomial(20, 0.5, (5, 11)) / 20, columns=list("abcdefghijk"))
         assert (share.max(axis=1) - share.min(axis=1)).mean() > 0.2
-        verdicts_found.append(verdicts._best_less_worst(share).mean())
+        verdicts_found.append(effects.best_less_worst(share).mean())
     assert abs(np.mean(verdicts_found)) < 0.06
     share["a"], share["b"] = 1.0, 0.0
-    assert verdicts._best_less_worst(share).tolist() == [1.0] * 5
+    assert effects.best_less_worst(share).tolist() == [1.0] * 5
 
 
 def test_paths_exist_counts_pairs_that_either_path_connects():
@@ -214,3 +215,19 @@ def test_smoothness_is_ranked_where_paths_differ_in_it():
     assert np.isnan(found.values[0])
     assert found.values[1:].tolist() == pytest.approx([1.0] * 3)
     assert "ρ = nan" in found.control
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("curves", [0.0, 1.0])
+def test_without_a_connected_line_nothing_is_said_about_metrics_along_it(curves):
+    """Membership falls as the forget loss rises on one of the curves, if they connect."""
+    grid = table(
+        [("Met", "npo", "scrub", "linear", 1.0), ("Met", "npo", "scrub", "bezier", curves)]
+    )
+    loss = (grid.split == "forget") & (grid.metric == "loss")
+    grid.loc[loss, "value"] += grid.t[loss] * (1 - grid.t[loss])
+    membership = grid[loss].assign(metric="mia_auc", value=lambda own: -own.value)
+    found = verdicts.metrics_fluctuate_differently(ev.Evidence(pd.concat([grid, membership])))
+    assert found.verdict == UNSEEN and found.on.startswith("0 straight lines")
+    assert found.control.endswith("no number: there are none" if curves else " 0.00")
+    assert "nothing to measure" in as_markdown(scorecard([found]))

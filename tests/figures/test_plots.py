@@ -59,6 +59,14 @@ def test_mean_and_standard_deviation_in_words():
     assert mcu.mean_sd(pd.Series([1.0, 3.0, np.nan])) == "2.00 ± 1.41"
 
 
+def test_one_seed_has_no_standard_deviation():
+    one = table([1, 5, 3], seeds=[0])
+    assert mcu.mean_sd(one.value[:1]) == "1.00"
+    assert not mcu.plot_along_t(one, "accuracy").collections
+    _, numbers = frames(mcu.scrub(one, metrics=["accuracy"]))
+    assert "<td>5.000</td>" in numbers[1] and not re.search("±|nan", "".join(numbers))
+
+
 def frames(widget):
     """The overlay's and the text's frames, by panel, of a slider."""
     found = []

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcu_lite.figures.dots import PALETTE, plot_strips
+from mcu_lite.figures.dots import PALETTE, plot_dots
 
 
 def table():
@@ -16,7 +16,7 @@ def table():
 
 
 def test_every_value_is_a_dot_and_every_mean_a_bar():
-    ax = plot_strips(table(), "method", "condition")
+    ax = plot_dots(table(), "method", "condition")
     dots, bars = ax.get_lines()[::2], ax.get_lines()[1::2]
     assert sorted(np.concatenate([line.get_ydata() for line in dots])) == sorted(table().value)
     assert [line.get_label() for line in bars] == ["Rand", "CL"]
@@ -31,29 +31,29 @@ def test_every_value_is_a_dot_and_every_mean_a_bar():
 def test_it_says_the_means_in_words_and_leaves_nan_out():
     own = table()
     own.loc[0, "value"] = np.nan
-    words = plot_strips(own, "method", "condition").get_label()
+    words = plot_dots(own, "method", "condition").get_label()
     assert "Rand: npo 0.25, delete 10.20" in words and "CL: npo 1.20, delete 11.20" in words
 
 
 def test_the_order_chooses():
-    ax = plot_strips(table(), "method", "condition", order=["CL", "Rand"])
+    ax = plot_dots(table(), "method", "condition", order=["CL", "Rand"])
     assert [line.get_label() for line in ax.get_lines()[1::2]] == ["CL", "Rand"]
-    assert len(plot_strips(table(), "method", "condition", order=["CL"]).get_lines()) == 2
+    assert len(plot_dots(table(), "method", "condition", order=["CL"]).get_lines()) == 2
 
 
 def test_long_names_are_turned():
     own = table().replace({"method": {"npo": "n" * 40, "delete": "d" * 40}})
-    ticks = plot_strips(own, "method", "condition").get_xticklabels()
+    ticks = plot_dots(own, "method", "condition").get_xticklabels()
     assert {tick.get_rotation() for tick in ticks} == {30.0}
 
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="unknown column 'by'"):
-        plot_strips(table(), "method", "condition", "by")
+        plot_dots(table(), "method", "condition", "by")
     with pytest.raises(ValueError, match="unknown condition 'SO'"):
-        plot_strips(table(), "method", "condition", order=["SO"])
+        plot_dots(table(), "method", "condition", order=["SO"])
     with pytest.raises(ValueError, match="table must hold values"):
-        plot_strips(table().assign(value=np.nan), "method", "condition")
+        plot_dots(table().assign(value=np.nan), "method", "condition")
     many = pd.concat([table().assign(condition=str(i)) for i in range(len(PALETTE) + 1)])
     with pytest.raises(ValueError, match="table must hold values"):
-        plot_strips(many, "method", "condition")
+        plot_dots(many, "method", "condition")

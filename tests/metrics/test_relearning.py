@@ -151,11 +151,11 @@ def test_area_by_hand():
     ],
 )
 def test_placement(number, place, expected):
-    assert averages.placed(number, place) == pytest.approx(expected)
+    assert averages.ts_at(number, place) == pytest.approx(expected)
 
 
 def test_averages_by_hand(path, task):
-    ts = averages.placed(3)
+    ts = averages.ts_at(3)
     stack = averages.average_weights(path, ts)
     for b in range(len(task)):
         a, bend, c = (path.control[k, b] for k in range(3))
@@ -179,6 +179,6 @@ def test_bad_input_is_refused(ends, task):
     with pytest.raises(ValueError, match="whole class"):
         relearning.relearn(ends[0], mcu.load_task("digits", seeds=2))
     with pytest.raises(ValueError, match="unknown place"):
-        averages.placed(3, "nowhere")
+        averages.ts_at(3, "nowhere")
     with pytest.raises(ValueError, match="at least 2"):
-        averages.placed(1)
+        averages.ts_at(1)

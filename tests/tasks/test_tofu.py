@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.book.text_study import said, spread
+from mcu_lite.book.text_study import answers_along, spread
 from mcu_lite.tasks.tofu import read_pairs, tofu
 
 pytest.importorskip("datasets")
@@ -222,12 +222,12 @@ def test_as_many_questions_are_asked_as_are_wanted(tokenizer):
     theta = mcu.train(task, transformer(tokenizer), epochs=0)
     paths = {"to itself": mcu.connect(theta, theta, curve="linear")}
     for wanted in (1, 3, 4, 5, 20):
-        table = said(paths, task, [0.0], questions=wanted)
+        table = answers_along(paths, task, [0.0], questions=wanted)
         asked = table.groupby("split").question.nunique()
         assert asked.to_dict() == {"forget": min(wanted, 4), "retain": min(wanted, 5)}
     for wanted in (0, -1):
         with pytest.raises(ValueError, match=f"questions must be at least 1, got {wanted}"):
-            said(paths, task, [0.0], questions=wanted)
+            answers_along(paths, task, [0.0], questions=wanted)
 
 
 @pytest.mark.parametrize("n", [40, 360])
