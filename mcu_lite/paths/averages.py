@@ -14,10 +14,6 @@ from mcu_lite.paths.curves import Path
 PLACES = {"even": (0.0, 1.0), "middle": (0.4, 0.6), "ends": (0.0, 0.1)}
 
 
-def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:
-    return architecture.predict(rows, x, retain, shared=True).log_softmax(-1)
-
-
 def ts_at(number: int, place: str = "even") -> list[float]:
     """Return `number` >= 2 values of t: "even" in [0, 1], in its "middle" or near the "ends"."""
     low, high = PLACES[known("place", place, PLACES)]

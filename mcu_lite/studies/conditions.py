@@ -13,6 +13,14 @@ from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
 
 
+def whole(name: str, value: int) -> int:
+    """Return an integer of any library as Python's own."""
+    try:
+        return index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+
+
 @checked
 @dataclass(frozen=True)
 class Setting:

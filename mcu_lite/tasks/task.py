@@ -158,7 +158,7 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 TASKS: dict[str, Callable[..., Task]] = {}
 
 
-def task(name: str, *, version: str = "") -> Callable:
+def task(name: str, passes_on: Callable | None = None, *, version: str = "") -> Callable:
     """Register a function that builds a `Task` under `name`.
 
     If it passes on ``**options``, those are the keyword-only parameters of `passes_on`.
@@ -175,6 +175,12 @@ def task(name: str, *, version: str = "") -> Callable:
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
+        if passes_on:
+            own = signature(function)
+            named = {n: v for n, v in own.parameters.items() if v.kind is not Parameter.VAR_KEYWORD}
+            more = signature(passes_on).parameters.items()
+            named |= {n: v for n, v in more if v.kind is Parameter.KEYWORD_ONLY and n not in named}
+            function.__signature__ = own.replace(parameters=list(named.values()))
         if version:
             function.version = version
         TASKS[name] = function
@@ -206,7 +212,12 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    made = checked(TASKS[known("task", name, TASKS)])(seeds := seeds_of(seeds), **options)
+    function = TASKS[known("task", name, TASKS)]
+    allowed = signature(function).parameters
+    if all(v.kind is not Parameter.VAR_KEYWORD for v in allowed.values()):
+        for option in options:
+            known(f"option of task {name!r}", option, list(allowed)[1:])
+    made = checked(function)(seeds := seeds_of(seeds), **options)
     if made.seeds != seeds:
         raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
     return made

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mcu_lite.checks import known
+from mcu_lite.checks import checked, known
 from mcu_lite.training.losses import per_example
 from mcu_lite.unlearning.examples import Examples
 
