@@ -17,8 +17,8 @@ Which = float | Sequence[int] | np.ndarray | Tensor
 
 
 def task_of(
-    inputs: Tensor | np.ndarray | pd.DataFrame,
-    labels: Tensor | np.ndarray | pd.Series | Sequence[int],
+    inputs: Tensor | np.ndarray | pd.DataFrame | Sequence,
+    labels: Tensor | np.ndarray | pd.Series | Sequence,
     *,
     forget: Which,
     test: Which = 0.25,

@@ -217,7 +217,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     if all(v.kind is not Parameter.VAR_KEYWORD for v in allowed.values()):
         for option in options:
             known(f"option of task {name!r}", option, list(allowed)[1:])
-    made = checked(function)(seeds := seeds_of(seeds), **options)
+    made = function(seeds := seeds_of(seeds), **options)
     if made.seeds != seeds:
         raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
     return made

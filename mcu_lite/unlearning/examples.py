@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from mcu_lite.checks import checked
 from mcu_lite.tasks.texts import IGNORED
 from mcu_lite.training.losses import per_example, token_mean
 
 
+@checked
 @dataclass(frozen=True)
 class Examples:
     """A batch of one split as a method sees it.
