@@ -107,6 +107,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     >>> measures(hill)[["barrier", "dip", "roughness", "monotonicity"]].round(2).values.tolist()
     [[2.0, 0.0, 2.0, 0.5]]
     """
+    _check_table(table, ("t", "value"))
     keys = [c for c in table if c not in ("t", "value")]
     wide = table.pivot(index=keys, columns="t", values="value").sort_index(axis=1)
     if wide.shape[1] < 2:
@@ -123,6 +124,18 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
         roughness=roughness(values),
         monotonicity=monotonicity(values),
     )
+
+
+def _check_table(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    """Without a column that tells its curves apart, a table of several cannot be read."""
+    if not isinstance(table, pd.DataFrame) or not set(columns) <= set(table):
+        got = list(table) if isinstance(table, pd.DataFrame) else type(table).__name__
+        raise ValueError(f"table must be a table with columns {columns}, got {got}")
+    if table.duplicated([c for c in table if c != "value"]).any():
+        raise ValueError(
+            "table must hold one value for each curve, seed, split, metric and t; for several "
+            "curves add a column that names them"
+        )
 
 
 def _check_whole(wide: pd.DataFrame, table: pd.DataFrame) -> None:
@@ -159,6 +172,7 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
+    _check_table(table, ("t", "split", "metric", "value"))
     losses = table[table.metric == "loss"]
     keys = [c for c in table if c not in ("t", "split", "metric", "value")]
     if losses.t.nunique() < 2 or not {"retain", "forget"} <= set(losses.split):

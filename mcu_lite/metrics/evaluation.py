@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from warnings import warn
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,13 @@ def evaluate(
     Returns
     -------
     pandas.DataFrame
-        Tidy: t, seed, split, metric, value. NaN for seeds that diverged.
+        Tidy: t, seed, split, metric, value. NaN for seeds that diverged, for models with an output
+        that is not finite, and, of distances to the oracle, where the oracle diverged.
+
+    Warns
+    -----
+    UserWarning
+        If a model of the oracle diverged.
 
     Examples
     --------
@@ -62,7 +69,9 @@ def evaluate(
 def evaluator(
     task: Task, *, metrics: Iterable[str] | None = None, oracle: Stack | None = None
 ) -> Evaluator:
-    """Return `evaluate` for many paths or stacks: what they are compared with is asked once.
+    """Like `evaluate`, for many models: reference outputs are computed once.
+
+    They are those of the oracle and of untrained models.
 
     Parameters
     ----------
@@ -82,17 +91,19 @@ def evaluator(
     chosen = _choose(metrics, task, oracle)
     if oracle is not None:
         check_rows(oracle, task, "oracle")
+        if oracle.diverged.any():
+            warn(f"oracle: {oracle.report()}; distances to it are NaN for these seeds")
 
-    def asked(architecture: Architecture) -> list[Metric]:
+    def applicable(architecture: Architecture) -> list[Metric]:
         able = metrics is not None or architecture.renewable
         return [m for m in chosen if able or not m.needs_incompetent]
 
     @cache
-    def beside(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
+    def references(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
         others = {}
         if oracle is not None:
             others["oracle"] = oracle.architecture, oracle.rows
-        if any(m.needs_incompetent for m in asked(architecture)):
+        if any(m.needs_incompetent for m in applicable(architecture)):
             drawn = incompetent_rows(architecture, task.seeds)
             others["incompetent"] = architecture, drawn.to(task.device, dtype)
         return {who: _outputs(own, r[b : b + 1], task, b) for who, (own, r) in others.items()}
@@ -105,10 +116,10 @@ def evaluator(
         else:
             ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
         check_rows(rows[0], task, "models")
-        cells = [(m, split) for m in asked(architecture) for split in m.splits]
+        cells = [(m, split) for m in applicable(architecture) for split in m.splits]
         values = np.full((len(task), len(cells), len(ts)), np.nan)
         for b in np.flatnonzero(~models.diverged.cpu().numpy()):
-            others = beside(architecture, rows.dtype, b)
+            others = references(architecture, rows.dtype, b)
             outputs = replace(_outputs(architecture, rows[:, b], task, b), **others)
             values[b] = [_read(m, outputs, split) for m, split in cells]
         return _table(values, ts, task, cells)
@@ -133,12 +144,17 @@ def _table(
 
 def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
     """One number for each model, or a `ValueError` that names the metric."""
-    values, wanted = np.asarray(m.function(outputs, split)), outputs.logits[split].shape[:1]
+    with np.errstate(invalid="ignore"):
+        values = np.asarray(m.function(outputs, split))
+    wanted = outputs.diverged.shape
     if values.shape != wanted:
         raise ValueError(
             f"metric {m.name!r} must return one number a model, shape {wanted}, got {values.shape}"
         )
-    return values
+    lost = outputs.diverged
+    if outputs.oracle is not None and m.needs_oracle:
+        lost = lost | outputs.oracle.diverged
+    return np.where(lost, np.nan, values)
 
 
 def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> list[Metric]:

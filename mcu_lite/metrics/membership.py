@@ -49,6 +49,8 @@ def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np
     from sklearn.metrics import roc_auc_score
 
     x, judged = np.concatenate([inside, outside]), np.concatenate([asked, rest])
+    if not (np.isfinite(x).all() and np.isfinite(judged).all()):
+        return float("nan")
     centre, scale = x.mean(0), x.std(0) + 1e-12
     member = np.arange(len(x)) < len(inside)
     attack = LogisticRegression(class_weight="balanced").fit((x - centre) / scale, member)

@@ -64,6 +64,12 @@ class Outputs:
         """Log-probabilities by split, shape (M, k, classes)."""
         return {split: log_probabilities(logits) for split, logits in self.logits.items()}
 
+    @cached_property
+    def diverged(self) -> np.ndarray:
+        """Models with an output that is not finite, on any split, shape (M,) of bool."""
+        sound = [np.isfinite(z).all((1, 2)) for z in self.logits.values()]
+        return ~np.logical_and.reduce(sound)
+
     def loss(self, split: str, labels: str | None = None) -> np.ndarray:
         """Cross-entropy of each example in nats, shape (M, n)."""
         wanted = self.labels[labels or split]

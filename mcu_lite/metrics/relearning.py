@@ -17,7 +17,7 @@ from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path
 from mcu_lite.tasks.task import Task, pick
 from mcu_lite.tasks.texts import IGNORED
-from mcu_lite.training.descent import batches, descend
+from mcu_lite.training.descent import batches, descend, may_draw
 from mcu_lite.training.losses import per_example
 
 STEPS = (0, 2, 4, 8, 12, 16, 24, 32)
@@ -75,7 +75,7 @@ def relearn(
     if task.texts is not None:
         order = torch.arange(n).repeat(len(task), 1)
     few, held = task.forget.gather(1, order.to(task.device)).split([examples, n - examples], 1)
-    draw = batches(task.retain, batch, generators("retain order", seed, task.seeds))
+    draw = batches(task.retain, batch, generators("relearning order", seed, task.seeds))
     everything = Stack.cat(list(named.values()))
     sizes, times = [len(s) for s in named.values()], len(everything) // len(task)
     calls, lines = iter(range(wanted[-1])), []
@@ -105,9 +105,14 @@ def relearn(
         return per_example(logits, torch.cat([pick(task.labels, chosen)] * times)).mean(1)
 
     rate = {"lr": lr, "decay": lambda progress: 1.0, "weight_decay": 0.0}
-    last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, label="relearn", **rate)
+    rate |= {"draws": may_draw(everything.architecture), "label": "relearning"}
+    last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, **rate)
     measure(wanted[-1], last)
-    return pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
+    table = pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
+    # A model that diverged on the way stays diverged: no number comes after a NaN.
+    dead = table.value.isna().groupby([table.model, table.seed, table.step]).transform("any")
+    since = table.step.where(dead).groupby([table.model, table.seed]).transform("min")
+    return table.assign(value=table.value.where(~(table.step >= since)))
 
 
 def _read(
@@ -120,7 +125,7 @@ def _read(
     hits = (((p.argmax(-1) == y) | (y == IGNORED)) for p in (mean, log_p))
     right, alone = ((h if y.ndim == 1 else h.all(-1)).float().mean() for h in hits)
     read = {"accuracy": right, "loss": per_example(mean[None], y[None]).mean(), "alone": alone}
-    lost = not rows.isfinite().all()
+    lost = not log_p.isfinite().all()
     return {k: math.nan if lost else v.item() for k, v in read.items()}
 
 

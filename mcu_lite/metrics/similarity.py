@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
-from sklearn.metrics import adjusted_rand_score, cohen_kappa_score
 from torch import Tensor, nn
 
 from mcu_lite.models.stack import Stack
@@ -23,7 +22,8 @@ SIDE, CLASSES = 8, 10  # The cue is made for the digits.
 def disagreement(a: Stack, b: Stack, task: Task, split: str = "test") -> np.ndarray:
     """Share of a split's examples that a and b classify differently, shape (B,)."""
     inputs, _ = task.split(split)
-    return _share(_answers(a, task, inputs) != _answers(b, task, inputs), a, b)
+    (p, dead), (q, gone) = (_answers(s, task, inputs) for s in (a, b))
+    return _share(p != q, dead | gone)
 
 
 def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
@@ -32,9 +32,12 @@ def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
     An example is known if its observed label is predicted. 1: both know the same ones; 0: the
     overlap is that of chance. NaN where both know all or both know none, or a row diverged.
     """
+    from sklearn.metrics import cohen_kappa_score
+
     inputs, labels = task.split("forget")
-    p, q = (_answers(s, task, inputs) == labels.cpu().numpy() for s in (a, b))
-    defined = np.isfinite(_share(p, a, b)) & ~(p & q).all(1) & (p | q).any(1)
+    (p, dead), (q, gone) = (_answers(s, task, inputs) for s in (a, b))
+    p, q = p == labels.cpu().numpy(), q == labels.cpu().numpy()
+    defined = ~(dead | gone) & ~(p & q).all(1) & (p | q).any(1)
     return np.array([cohen_kappa_score(*k) if ok else np.nan for *k, ok in zip(p, q, defined)])
 
 
@@ -98,11 +101,12 @@ def _activations(module: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
     return seen
 
 
-def _answers(stack: Stack, task: Task, inputs: Tensor) -> np.ndarray:
-    """Predicted classes (B, n) on inputs (B, n, ...)."""
+def _answers(stack: Stack, task: Task, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted classes (B, n) on inputs (B, n, ...), and which models diverged, shape (B,)."""
     _check(inputs, stack)
     logits = stack.architecture.predict(stack.rows, inputs, task.inputs[task.retain])
-    return logits.argmax(-1).cpu().numpy()
+    dead = stack.diverged | ~logits.isfinite().flatten(1).all(1)
+    return logits.argmax(-1).cpu().numpy(), dead.cpu().numpy()
 
 
 def _check(inputs: Tensor, *stacks: Stack) -> None:
@@ -111,9 +115,8 @@ def _check(inputs: Tensor, *stacks: Stack) -> None:
             raise ValueError(f"stack has {len(stack)} rows but task has {len(inputs)} splits")
 
 
-def _share(hits: np.ndarray, *stacks: Stack) -> np.ndarray:
-    """Mean of hits (B, n) over the examples, NaN where one of the stacks diverged."""
-    dead = np.any([s.diverged.cpu().numpy() for s in stacks], axis=0)
+def _share(hits: np.ndarray, dead: np.ndarray) -> np.ndarray:
+    """Mean of hits (B, n) over the examples, NaN where a model diverged."""
     return np.where(dead, np.nan, hits.mean(-1))
 
 
@@ -180,7 +183,8 @@ def cue_response(stack: Stack, task: Task, size: int = 2, strength: float = 3.0)
     }
     frames = []
     for probe, (inputs, wanted) in probes.items():
-        value = _share(_answers(stack, task, inputs) == wanted.cpu().numpy(), stack)
+        answers, dead = _answers(stack, task, inputs)
+        value = _share(answers == wanted.cpu().numpy(), dead)
         frames.append(pd.DataFrame({"seed": task.seeds, "probe": probe, "value": value}))
     return pd.concat(frames, ignore_index=True)
 
@@ -248,6 +252,8 @@ def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> fl
         Of `pairwise`, on the same names.
     groups : int
     """
+    from sklearn.metrics import adjusted_rand_score
+
     (names, tree), (others, second) = _tree(one), _tree(other)
     if sorted(names) != sorted(others):
         raise ValueError(f"other must hold the names of one, {names}, got {others}")

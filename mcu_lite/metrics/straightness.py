@@ -66,7 +66,7 @@ def logit_line(
         for m in chosen:
             for split in m.splits:
                 own = {"seed": seed, "split": split, "metric": m.name}
-                value = np.nan if lost[i] else m.function(outputs, split)
+                value = np.where(outputs.diverged | lost[i], np.nan, m.function(outputs, split))
                 frames.append(pd.DataFrame({"t": ts, **own, "value": value}))
     return pd.concat(frames, ignore_index=True)
 

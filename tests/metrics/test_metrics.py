@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy
@@ -9,6 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 import mcu_lite as mcu
 from mcu_lite.metrics import connectivity, registry, to_oracle
 from mcu_lite.metrics.evaluation import evaluator
+from mcu_lite.metrics.similarity import disagreement
 
 
 def test_js_and_kl_against_scipy():
@@ -41,10 +43,52 @@ def test_loss_accuracy_and_membership_against_scikit_learn(path, task):
     assert value["mia_auc", "forget"] == pytest.approx(expected, abs=2e-3)
 
 
-def test_zrf_of_the_incompetent_model_is_one(task):
-    logits = {"forget": np.random.default_rng(0).normal(size=(1, 5, 10))}
-    outputs = registry.Outputs(logits, {}, incompetent=registry.Outputs(logits, {}))
-    assert to_oracle.zrf(outputs, "forget") == pytest.approx(1.0)
+def test_zrf_is_one_minus_the_jensen_shannon_divergence_in_bits():
+    own, other = np.random.default_rng(0).normal(size=(2, 1, 5, 10))
+    p, q = (np.exp(z[0]) / np.exp(z[0]).sum(-1, keepdims=True) for z in (own, other))
+    apart = [jensenshannon(*pair, base=2) ** 2 for pair in zip(p, q)]
+    outputs = registry.Outputs(
+        {"forget": own}, {}, incompetent=registry.Outputs({"forget": other}, {})
+    )
+    assert to_oracle.zrf(outputs, "forget") == pytest.approx(1 - np.mean(apart))
+
+
+def huge(stack):
+    """Finite weights of the first model whose outputs overflow."""
+    rows = stack.rows.clone()
+    rows[0] *= 1e30
+    return mcu.Stack(stack.architecture, rows)
+
+
+def test_outputs_that_overflow_count_as_diverged_in_every_metric(theta, oracle, task):
+    names = ["loss", "accuracy", "mia_auc", "mia_fitted", "zrf", "js_to_oracle"]
+    broken = mcu.evaluate(huge(theta), task, metrics=names, oracle=oracle)
+    sound = mcu.evaluate(theta, task, metrics=names, oracle=oracle)
+    assert broken.value[broken.seed == 0].isna().all()
+    assert broken.value[broken.seed == 1].equals(sound.value[sound.seed == 1])
+    assert np.isnan(disagreement(huge(theta), oracle, task)).tolist() == [True, False]
+
+
+def test_an_oracle_that_diverged_is_said(theta, oracle, task):
+    rows = oracle.rows.clone()
+    rows[0] = np.nan
+    lost = mcu.Stack(oracle.architecture, rows, diverged=torch.tensor([True, False]))
+    with pytest.warns(UserWarning, match="oracle: .*2 models, 1 diverged"):
+        table = mcu.evaluate(theta, task, metrics=["js_to_oracle", "loss"], oracle=lost)
+    own = table[table.seed == 0].set_index("metric").value
+    assert own["js_to_oracle"].isna().all() and own["loss"].notna().all()
+
+
+def test_tables_that_cannot_be_read_are_refused(path, task):
+    table = mcu.evaluate(path, task, 3, metrics=["loss"])
+    several = pd.concat([table, table])
+    for judge in (connectivity.measures, mcu.is_connected):
+        with pytest.raises(ValueError, match="one value for each curve"):
+            judge(several)
+        with pytest.raises(ValueError, match="got dict"):
+            judge({"a": table})
+        named = pd.concat([table.assign(curve="a"), table.assign(curve="b")])
+        assert sorted(judge(named).curve.unique()) == ["a", "b"]
 
 
 def test_fitted_attack_finds_members_of_the_original(theta, oracle, task):

@@ -43,7 +43,7 @@ def by_hand(stack, task, b, steps, examples=10):
         generator=generators("forget examples to relearn", 0, task.seeds)[b],
     )
     few, held = task.forget[b][order[:examples]], task.forget[b][order[examples:]]
-    draw = batches(task.retain[[b]], 32, [generators("retain order", 0, task.seeds)[b]])
+    draw = batches(task.retain[[b]], 32, [generators("relearning order", 0, task.seeds)[b]])
     module = stack.module(b)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3, weight_decay=0.0)
     for _ in range(steps):
@@ -181,4 +181,13 @@ def test_bad_input_is_refused(ends, task):
     with pytest.raises(ValueError, match="unknown place"):
         averages.ts_at(3, "nowhere")
     with pytest.raises(ValueError, match="at least 2"):
-        averages.ts_at(1)
+        averages.placed(1)
+
+
+def test_a_model_that_diverges_on_the_way_is_nan_from_there_on(ends, task):
+    table = relearning.relearn(ends[0], task, steps=(0, 1, 2, 4, 8), lr=1e30)
+    lost = table.value.isna().groupby([table.seed, table.step]).agg(["any", "all"])
+    assert lost["any"].equals(lost["all"])
+    for seed in task.seeds:
+        assert lost.loc[seed]["any"].is_monotonic_increasing
+        assert lost.loc[(seed, 8), "any"] and not lost.loc[(seed, 0), "any"]

@@ -269,8 +269,7 @@ def test_a_cluster_loses_a_worker_and_nothing_else(finished, tmp_path):
 
 @pytest.mark.parametrize("pool", [None, ThreadPoolExecutor(1)])
 def test_a_bar_counts_what_is_finished_with_any_executor(pool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study, "watched", lambda: True)
-    now = {"delay": 0, "mininterval": 0, "file": sys.stderr}
+    now = {"delay": 0, "mininterval": 0, "file": sys.stderr, "disable": False}
     monkeypatch.setattr(study, "tqdm", lambda *given, **options: tqdm(*given, **options | now))
     mcu.run(CONDITIONS[:1], SETTING, cache=tmp_path, executor=pool)
     shown = capsys.readouterr().err
