@@ -28,7 +28,7 @@ class Comparison(NamedTuple):
     n: int
 
 
-def interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student's t interval of the mean over seeds, shape (n,): mean ± t·s/√n; NaN is left out.
 
     Of normal values it covers the mean in `level` of all cases, for any n >= 2. It may leave the
