@@ -22,7 +22,7 @@ class CausalLM(nn.Module):
         are in single precision.
     checkpointing : bool
         Keep only what goes into each layer and compute the rest again for the gradient: less
-        memory, about a third more time.
+        memory, about a third more time. The checkpointing of `model` itself is switched off.
 
     Raises
     ------
@@ -35,6 +35,8 @@ class CausalLM(nn.Module):
     def __init__(self, model: nn.Module, bf16: bool = True, checkpointing: bool = True) -> None:
         super().__init__()
         self.model, self.bf16 = model, bf16
+        if any(getattr(layer, "gradient_checkpointing", False) for layer in model.modules()):
+            model.gradient_checkpointing_disable()  # it would compute with the template
         if checkpointing:
             _recompute_layers(model)
 

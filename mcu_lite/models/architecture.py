@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mcu_lite.checks import checked
-from mcu_lite.models.batching import aligned, run
+from mcu_lite.models.batching import on_16_bytes, run
 from mcu_lite.models.chains import is_chain, run_chain
 from mcu_lite.models.seeding import seeded
-from mcu_lite.models.templates import copied, drawn_anew, tracking
+from mcu_lite.models.templates import apart, copied, drawn_anew, tracking
+from mcu_lite.models.trial import Traits, check_template, tried
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 RECOMPUTED_FROM = 500
@@ -44,13 +44,17 @@ class Architecture:
     Raises
     ------
     ValueError
-        If the module has no trainable parameter, or a layer other than batch norm keeps
-        running statistics, which a row cannot carry.
+        If the module has no trainable parameter, one without a shape (`nn.LazyLinear`), one in
+        half precision, or cannot be copied. When it is first called: if it fails, changes a
+        buffer, or computes layers again for a gradient that is then not the row's.
+    TypeError
+        If `module` is none.
 
     Notes
     -----
     Batch norm uses the statistics of the batch while a model is trained, and those of `statistics`
     while it is measured. None are kept: those of a mixture of models are not the mixture of theirs.
+    Frozen batch norm keeps its own: with frozen parameters, or without any and in eval mode.
 
     Examples
     --------
@@ -67,28 +71,19 @@ class Architecture:
     shapes: tuple[torch.Size, ...] = field(init=False)
     norms: tuple[str, ...] = field(init=False)
     chain: bool = field(init=False)
-    bytes_kept: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+    found: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_template(self.module)
         trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
-        if not trainable:
-            raise ValueError("module has no trainable parameter")
         module, norms = copied(self.module), []
         for name, layer in module.named_modules():
-            # A frozen backbone keeps its statistics, as it keeps its weights.
-            if any(not p.requires_grad for p in layer.parameters(recurse=False)):
-                if getattr(layer, "running_mean", None) is not None:
-                    layer.eval()
-                continue
-            if isinstance(layer, _BatchNorm):
+            if getattr(layer, "running_mean", None) is not None and _frozen(layer):
+                layer.eval()
+            elif isinstance(layer, _BatchNorm):
                 layer.track_running_stats = False
                 layer.running_mean = layer.running_var = layer.num_batches_tracked = None
                 norms.append(name)
-            elif getattr(layer, "running_mean", None) is not None:
-                raise ValueError(
-                    f"module keeps running statistics in {name!r} ({type(layer).__name__}); only "
-                    "batch norm may"
-                )
         object.__setattr__(self, "module", module)
         object.__setattr__(self, "names", tuple(trainable))
         object.__setattr__(self, "shapes", tuple(trainable.values()))
@@ -117,7 +112,7 @@ class Architecture:
             unlike = "their trainable parameters do not match"
         elif str(self.module) != str(other.module):
             unlike = "their layers do not match"
-        elif names := _apart(self._shared(), other._shared()):
+        elif names := apart(self._shared(), other._shared()):
             unlike = f"what they do not train differs, {names[0]!r}"
         if unlike:
             raise ValueError(f"{complaint}: {unlike}")
@@ -137,7 +132,7 @@ class Architecture:
         if self.norms:
             if inputs is None:
                 raise ValueError("module has batch norm: inputs must be given, retain examples")
-            module = tracking(module, self.norms).train(self.module.training)
+            module = tracking(module, self.norms)
             state |= {n: s[0] for n, s in self.statistics(row[None], inputs, shared=True).items()}
         own = dict(module.named_parameters()) | dict(module.named_buffers())
         with torch.no_grad():
@@ -200,7 +195,7 @@ class Architecture:
 
     def _itself(self) -> dict:
         """What it is, without what it remembers."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"bytes_kept": {}}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"found": {}}
 
     def __getstate__(self) -> dict:
         """Itself, for copies and other processes, which know a function by its name if at all."""
@@ -235,7 +230,7 @@ class Architecture:
                 own = {n: module.get_buffer(n).to(row.device, copy=True) for n in kept}
                 x = inputs if shared else inputs[i]
                 for part in x.chunk(-(-len(x) // RECOMPUTED_FROM)):
-                    functional_call(module, aligned(self.named(row)) | own, (part,))
+                    functional_call(module, on_16_bytes(self.named(row)) | own, (part.clone(),))
                 found.append(own)
         return {n: torch.stack([own[n] for own in found]) for n in kept}
 
@@ -298,7 +293,28 @@ class Architecture:
 
         backend = getattr(self.module, "compiled", None)
         run_one = torch.compile(call, backend=backend) if backend else call
-        return lambda state, x: run_one(state, x).float()
+
+        def one(state: dict[str, Tensor], x: Tensor) -> Tensor:
+            # A module that writes into what it is given would change the task itself.
+            writes = any(isinstance(t, Traits) and t.writes for t in self.found.values())
+            return run_one(state, x.clone() if writes else x).float()
+
+        return one
+
+    def traits(self, state: dict[str, Tensor], inputs: Tensor) -> Traits:
+        """What the module draws and writes, by a trial that the first call pays for.
+
+        Parameters
+        ----------
+        state : dict of Tensor
+            What one model is called with.
+        inputs : Tensor, shape (n, ...)
+        """
+        graded = torch.is_grad_enabled() and any(v.requires_grad for v in state.values())
+        key = "traits", graded
+        if key not in self.found:
+            self.found[key] = tried(self.module, state, inputs, graded)
+        return self.found[key]
 
     @property
     def vectorised(self) -> bool:
@@ -312,6 +328,11 @@ class Architecture:
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
 
 
+def _frozen(layer: nn.Module) -> bool:
+    own = list(layer.parameters(recurse=False))
+    return any(not p.requires_grad for p in own) if own else not layer.training
+
+
 def _can_be_imported(function: Callable | None) -> bool:
     module = sys.modules.get(getattr(function, "__module__", None))
     return getattr(module, getattr(function, "__qualname__", ""), None) is function
@@ -319,15 +340,3 @@ def _can_be_imported(function: Callable | None) -> bool:
 
 def _shapes(parameters: dict) -> str:
     return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
-
-
-def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
-    """Names under which two modules hold different numbers."""
-
-    def same(name: str) -> bool:
-        v, w = one.get(name), other.get(name)
-        if v is None or w is None or v is w:
-            return v is w
-        return v.shape == w.shape and torch.equal(v, w.to(v))
-
-    return sorted(name for name in one.keys() | other.keys() if not same(name))

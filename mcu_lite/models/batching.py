@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
-from mcu_lite.models.seeding import seeded
+from mcu_lite.models.seeding import next_seed, seeded
 from mcu_lite.models.templates import copied
 
 
@@ -31,9 +32,11 @@ def run(
     shared : bool
     """
     size = 0 if shared else how_many(architecture, state, inputs, rows)
-    # What a module draws (dropout) is alike in all rows: no row may depend on the others.
-    draws = architecture.module.training and not architecture.chain
-    seed = int(torch.randint(2**62, ())) if draws else None
+    first = inputs if shared else inputs[0]
+    seed = None
+    if architecture.traits({n: v[0] for n, v in state.items()}, first).draws:
+        # What a module draws (dropout) is alike in all rows: no row may depend on the others.
+        seed = next_seed() if architecture.module.training else 0
     if size >= rows:
         return _at_once(architecture, state, inputs, seed)
     if shared or not torch.is_grad_enabled():
@@ -47,7 +50,8 @@ def run(
         ({n: v[i : i + size] for n, v in state.items()}, inputs[i : i + size], seed)
         for i in range(0, rows, size)
     )
-    outputs = [checkpoint(_at_once, architecture, *part, use_reentrant=False) for part in parts]
+    again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+    outputs = [again(_at_once, architecture, *part) for part in parts]
     return torch.cat(outputs)
 
 
@@ -70,7 +74,7 @@ def _row_by_row(
     outputs = []
     for i, x in enumerate(inputs):
         with _drawing(seed, x.device):
-            outputs.append(call(aligned({n: v[i] for n, v in state.items()}), x))
+            outputs.append(call(on_16_bytes({n: v[i] for n, v in state.items()}), x))
     return outputs
 
 
@@ -88,7 +92,7 @@ def _drawing(seed: int | None, device: torch.device) -> AbstractContextManager:
     return nullcontext() if seed is None else seeded(seed, device)
 
 
-def aligned(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def on_16_bytes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copy what lies in a row where a GPU's convolutions cannot read it: off multiples of 16."""
 
     def apart(v: Tensor) -> bool:
@@ -145,8 +149,8 @@ def saved_bytes(architecture, state: dict[str, Tensor], inputs: Tensor) -> int:
         total += tensor.numel() * tensor.element_size()
         return tensor
 
-    key = tuple(inputs.shape)
-    if key not in (known := architecture.bytes_kept):
+    key = "bytes", tuple(inputs.shape)
+    if key not in (known := architecture.found):
         module = copied(architecture.module)
         try:
             with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.enable_grad():

@@ -14,7 +14,25 @@ from torch import Tensor, nn
 def copied(module: nn.Module) -> nn.Module:
     """Copy a module but share what is frozen: a backbone is held once."""
     frozen = [p for p in module.parameters() if not p.requires_grad]
-    return copy.deepcopy(module, {id(p): p for p in frozen})
+    try:
+        return copy.deepcopy(module, {id(p): p for p in frozen})
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            "module cannot be copied: tensors that were computed from its parameters must go "
+            f"first, as torch.nn.utils.prune.remove does for a pruned layer ({error})"
+        ) from error
+
+
+def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Names under which two modules hold different numbers."""
+
+    def same(name: str) -> bool:
+        v, w = one.get(name), other.get(name)
+        if v is None or w is None or v is w:
+            return v is w
+        return v.shape == w.shape and torch.equal(v, w.to(v))
+
+    return sorted(name for name in one.keys() | other.keys() if not same(name))
 
 
 def drawn_anew(module: nn.Module) -> nn.Module:

@@ -266,9 +266,3 @@ def test_weights_that_are_no_numbers_are_refused(theta, value, row, place):
     rows[row, place] = value
     with pytest.raises(ValueError, match=rf"models \[{row}\]"):
         theta.with_rows(rows)
-
-
-def test_running_statistics_of_anything_but_batch_norm_are_refused():
-    keeps = nn.InstanceNorm1d(2, affine=True, track_running_stats=True)
-    with pytest.raises(ValueError, match="running statistics in '1'"):
-        mcu.Architecture(nn.Sequential(nn.Linear(2, 2), keeps))

@@ -71,7 +71,7 @@ def test_without_a_gradient_a_model_takes_no_more_examples_than_fit(tight):
     rows, inputs = torch.randn(2, architecture.size), torch.randn(2, 5000, 50)
     with torch.no_grad():
         parts = architecture.logits(rows, inputs)
-    assert max(seen) < 1500 and sum(seen) == 2 * 5000
+    assert max(seen) < 1500 and sum(seen[1:]) == 2 * 5000  # after a trial of two
     alone = [architecture.module_at(row)(x) for row, x in zip(rows, inputs)]
     torch.testing.assert_close(parts, torch.stack(alone))
 
