@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -10,17 +9,14 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from mcu_lite.checks import checked
 from mcu_lite.models.batching import on_16_bytes, run
 from mcu_lite.models.chains import is_chain, run_chain
+from mcu_lite.models.norms import recomputed, tracking, without_statistics
 from mcu_lite.models.seeding import seeded
-from mcu_lite.models.templates import apart, copied, drawn_anew, tracking
+from mcu_lite.models.templates import apart, can_be_imported, copied, drawn_anew, shapes, shared_on
 from mcu_lite.models.trial import Traits, check_template, tried
-
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-RECOMPUTED_FROM = 500
-"""Examples a batch when batch-norm statistics are recomputed; more only cost memory."""
 
 
 @checked
@@ -76,19 +72,11 @@ class Architecture:
     def __post_init__(self) -> None:
         check_template(self.module)
         trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
-        module, norms = copied(self.module), []
-        for name, layer in module.named_modules():
-            if getattr(layer, "running_mean", None) is not None and _frozen(layer):
-                layer.eval()
-            elif isinstance(layer, _BatchNorm):
-                layer.track_running_stats = False
-                layer.running_mean = layer.running_var = layer.num_batches_tracked = None
-                norms.append(name)
-        object.__setattr__(self, "module", module)
-        object.__setattr__(self, "names", tuple(trainable))
-        object.__setattr__(self, "shapes", tuple(trainable.values()))
-        object.__setattr__(self, "norms", tuple(norms))
-        object.__setattr__(self, "chain", is_chain(module, self.names))
+        norms = without_statistics(module := copied(self.module))
+        own = {"module": module, "names": tuple(trainable), "shapes": tuple(trainable.values())}
+        own |= {"norms": tuple(norms), "chain": is_chain(module, trainable)}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     @property
     def size(self) -> int:
@@ -101,7 +89,7 @@ class Architecture:
         if tuple(own) != self.names or tuple(p.shape for p in own.values()) != self.shapes:
             raise ValueError(
                 "module has another architecture: its trainable parameters are "
-                f"{_shapes(own)}, expected {_shapes(dict(zip(self.names, self.shapes)))}"
+                f"{shapes(own)}, expected {shapes(dict(zip(self.names, self.shapes)))}"
             )
         return torch.cat([p.detach().reshape(-1) for p in own.values()])
 
@@ -178,15 +166,7 @@ class Architecture:
         The template's trainable parameters are never used; they stay on the CPU, where `fresh`
         draws the same numbers whatever the device.
         """
-        module, moved = copied(self.module), {}
-        for layer in module.modules():
-            for name, p in layer.named_parameters(recurse=False):
-                if not p.requires_grad:
-                    where = moved.setdefault(id(p), nn.Parameter(p.to(device), False))
-                    setattr(layer, name, where)
-            for name, buffer in layer.named_buffers(recurse=False):
-                setattr(layer, name, buffer.to(device))
-        return self._with(module)
+        return self._with(shared_on(self.module, device))
 
     def _with(self, module: nn.Module) -> Architecture:
         other = object.__new__(type(self))
@@ -199,7 +179,7 @@ class Architecture:
 
     def __getstate__(self) -> dict:
         """Itself, for copies and other processes, which know a function by its name if at all."""
-        return self._itself() | {"build": self.build if _can_be_imported(self.build) else None}
+        return self._itself() | {"build": self.build if can_be_imported(self.build) else None}
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
         """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
@@ -220,19 +200,12 @@ class Architecture:
         """
         if not self.norms:
             return {}
-        module = tracking(copied(self.module).eval(), self.norms)
-        for name in self.norms:
-            module.get_submodule(name).train()
-        kept = [f"{name}.{buffer}" for name in self.norms for buffer in STATISTICS]
-        found = []
-        with torch.no_grad():
-            for i, row in enumerate(rows):
-                own = {n: module.get_buffer(n).to(row.device, copy=True) for n in kept}
-                x = inputs if shared else inputs[i]
-                for part in x.chunk(-(-len(x) // RECOMPUTED_FROM)):
-                    functional_call(module, on_16_bytes(self.named(row)) | own, (part.clone(),))
-                found.append(own)
-        return {n: torch.stack([own[n] for own in found]) for n in kept}
+        every = (inputs if shared else inputs[i] for i in range(len(rows)))
+        found = [
+            recomputed(self.module, self.norms, on_16_bytes(self.named(row)), x)
+            for row, x in zip(rows, every)
+        ]
+        return {name: torch.stack([own[name] for own in found]) for name in found[0]}
 
     def logits(
         self,
@@ -311,8 +284,7 @@ class Architecture:
         inputs : Tensor, shape (n, ...)
         """
         graded = torch.is_grad_enabled() and any(v.requires_grad for v in state.values())
-        key = "traits", graded
-        if key not in self.found:
+        if (key := ("traits", graded)) not in self.found:
             self.found[key] = tried(self.module, state, inputs, graded)
         return self.found[key]
 
@@ -326,17 +298,3 @@ class Architecture:
         parts = rows.split([shape.numel() for shape in self.shapes], dim=-1)
         lead = rows.shape[:-1]
         return {n: part.reshape(*lead, *s) for n, s, part in zip(self.names, self.shapes, parts)}
-
-
-def _frozen(layer: nn.Module) -> bool:
-    own = list(layer.parameters(recurse=False))
-    return any(not p.requires_grad for p in own) if own else not layer.training
-
-
-def _can_be_imported(function: Callable | None) -> bool:
-    module = sys.modules.get(getattr(function, "__module__", None))
-    return getattr(module, getattr(function, "__qualname__", ""), None) is function
-
-
-def _shapes(parameters: dict) -> str:
-    return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -100,12 +101,24 @@ def _renew(layer: nn.Module) -> None:
         )
 
 
-def tracking(module: nn.Module, norms: Sequence[str]) -> nn.Module:
-    """Let batch-norm layers keep the plain mean of the statistics of the batches they see."""
-    for name in norms:
-        layer = module.get_submodule(name)
-        layer.track_running_stats, layer.momentum = True, None
-        layer.running_mean = torch.zeros(layer.num_features)
-        layer.running_var = torch.ones(layer.num_features)
-        layer.num_batches_tracked = torch.tensor(0)
+def can_be_imported(function: Callable | None) -> bool:
+    """Whether a function can be found again by its name in another process."""
+    module = sys.modules.get(getattr(function, "__module__", None))
+    return getattr(module, getattr(function, "__qualname__", ""), None) is function
+
+
+def shapes(parameters: dict) -> str:
+    """Names and shapes of parameters, for a message."""
+    return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
+
+
+def shared_on(module: nn.Module, device: str | torch.device) -> nn.Module:
+    """Copy a module with its frozen parameters and buffers on a device."""
+    module, moved = copied(module), {}
+    for layer in module.modules():
+        for name, p in layer.named_parameters(recurse=False):
+            if not p.requires_grad:
+                setattr(layer, name, moved.setdefault(id(p), nn.Parameter(p.to(device), False)))
+        for name, buffer in layer.named_buffers(recurse=False):
+            setattr(layer, name, buffer.to(device))
     return module
