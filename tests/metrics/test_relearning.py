@@ -181,7 +181,7 @@ def test_bad_input_is_refused(ends, task):
     with pytest.raises(ValueError, match="unknown place"):
         averages.ts_at(3, "nowhere")
     with pytest.raises(ValueError, match="at least 2"):
-        averages.placed(1)
+        averages.ts_at(1)
 
 
 def test_a_model_that_diverges_on_the_way_is_nan_from_there_on(ends, task):

@@ -119,12 +119,12 @@ def test_one_split_is_run_several_times():
         ("digits", {"forget_class": 2.5}, "forget_class must be a whole number in 0..9, got 2.5"),
         ("authors", {"authors": "4"}, "authors must be a whole number in 2..99, got '4'"),
         ("authors", {"authors": 99, "strangers": 2}, "strangers must be .* in 1..1, got 2"),
-        ("patches", {"train": "all"}, "train must be a whole number in 2.."),
+        ("patches", {"train": "all"}, "train must be int"),
         ("patches", {"forget_class": 8}, "forget_class must be a whole number in 0..7"),
     ],
 )
 def test_an_option_that_is_unknown_or_out_of_range_is_named(name, option, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((TypeError, ValueError), match=says):
         mcu.load_task(name, seeds=1, **option)
 
 
@@ -237,14 +237,14 @@ class Pair(nn.Linear):
 @pytest.mark.parametrize(
     ("inputs", "build", "says"),
     [
-        (X.byte(), lambda: nn.Linear(6, 2), "torch.uint8 .*of torch.float32.*Byte but found Float"),
+        (X.byte(), lambda: nn.Linear(6, 2), "torch.uint8 .*of torch.float32.*same dtype"),
         (
             X,
             lambda: nn.Linear(6, 2).double(),
-            "torch.float32 .*of torch.float64.*Float but found Double",
+            "torch.float32 .*of torch.float64.*same dtype",
         ),
-        (X, lambda: nn.Linear(7, 2), r"shape \(2, 6\).*RuntimeError: .*\[1, 6\] but got: \[1, 7\]"),
-        (X, lambda: Pair(6, 2), "AttributeError: 'tuple' object"),
+        (X, lambda: nn.Linear(7, 2), r"shape \(2, 6\).*RuntimeError: .*cannot be multiplied"),
+        (X, lambda: Pair(6, 2), "tensor of logits, got tuple"),
     ],
 )
 def test_a_module_that_cannot_take_the_inputs_is_refused(inputs, build, says):
