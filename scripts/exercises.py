@@ -28,7 +28,7 @@ class Exercise:
     def answers(self) -> list[str]:
         """Names in the text that the solution binds and the check reads."""
         bound = r"^(?:def |class )?(?:\w+, )*{}\b(?:, \w+)*(?: = |\(|:)"
-        read = set(re.findall(r"\w+", self.check))
+        read = set(re.findall(r"\w+", re.sub(r'"[^"]*"', "", self.check)))
         named = [n for n in dict.fromkeys(re.findall(r"`(\w+)`", self.text)) if n in read]
         return [n for n in named if re.search(bound.format(n), self.solution, re.M)]
 
