@@ -191,7 +191,7 @@ def test_live_keeps_a_curve(stacks, task, monkeypatch):
 
 
 def test_live_takes_a_task_without_images(stacks, task):
-    words = replace(task, name="words")
+    words = replace(task, name="words", pixels=None)
     assert "<img" not in text_of(mcu.live(stacks, words, ts=3, images=0))
     with pytest.raises(ValueError, match="'words' has no images"):
         mcu.live(stacks, words, ts=3)
