@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from urllib.request import urlopen
 
 import ipywidgets as w
@@ -181,7 +182,7 @@ def test_live_fits_on_the_objective_of_the_end_that_was_unlearned(stacks, task):
 
 def test_live_keeps_a_curve(stacks, task, monkeypatch):
     fitted = []
-    module = sys.modules["mcu_lite.figures.live"]  # The name in the package is the function.
+    module = import_module("mcu_lite.figures.live")  # The name in the package is the function.
     monkeypatch.setattr(module, "connect", lambda *a, **k: fitted.append(k) or mcu.connect(*a, **k))
     widget = mcu.live(stacks, task, ts=3, steps=2, images=2)
     _, _, kind, slider = controls(widget)
