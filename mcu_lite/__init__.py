@@ -6,7 +6,7 @@ from inspect import isfunction
 HOMES = {
     "models.architecture": "Architecture",
     "models.stack": "Stack",
-    "models.zoo": "MODELS cnn mlp",
+    "models.zoo": "MODELS mlp",
     "tasks.own_data": "task_of",
     "tasks.task": "TASKS TUNING_SEEDS Task load_task task",
     "training.train": "train",

@@ -35,8 +35,9 @@ class CausalLM(nn.Module):
     def __init__(self, model: nn.Module, bf16: bool = True, checkpointing: bool = True) -> None:
         super().__init__()
         self.model, self.bf16 = model, bf16
-        if any(getattr(layer, "gradient_checkpointing", False) for layer in model.modules()):
-            model.gradient_checkpointing_disable()  # it would compute with the template
+        for layer in model.modules():
+            if hasattr(layer, "gradient_checkpointing"):  # it would compute with the template
+                layer.gradient_checkpointing = False
         if checkpointing:
             _recompute_layers(model)
 

@@ -1,4 +1,4 @@
-"""How a row of numbers becomes a module, and what batch norm makes of it."""
+"""How a row of numbers becomes a module."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from mcu_lite.checks import checked
-from mcu_lite.models.batching import on_16_bytes, run
-from mcu_lite.models.chains import is_chain, run_chain
-from mcu_lite.models.norms import recomputed, tracking, without_statistics
+from mcu_lite.models.batching import one_model, run
+from mcu_lite.models.batchnorm import forget_statistics, recomputed, tracking
+from mcu_lite.models.chains import is_chain
 from mcu_lite.models.seeding import seeded
-from mcu_lite.models.templates import apart, can_be_imported, copied, drawn_anew, shapes, shared_on
+from mcu_lite.models.templates import apart, can_be_imported, copied, drawn_anew, shapes_of
 from mcu_lite.models.trial import Traits, check_template, tried
 
 
@@ -72,11 +71,13 @@ class Architecture:
     def __post_init__(self) -> None:
         check_template(self.module)
         trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
-        norms = without_statistics(module := copied(self.module))
-        own = {"module": module, "names": tuple(trainable), "shapes": tuple(trainable.values())}
-        own |= {"norms": tuple(norms), "chain": is_chain(module, trainable)}
-        for name, value in own.items():
-            object.__setattr__(self, name, value)
+        module = copied(self.module)
+        norms = forget_statistics(module)
+        object.__setattr__(self, "module", module)
+        object.__setattr__(self, "names", tuple(trainable))
+        object.__setattr__(self, "shapes", tuple(trainable.values()))
+        object.__setattr__(self, "norms", norms)
+        object.__setattr__(self, "chain", is_chain(module, self.names))
 
     @property
     def size(self) -> int:
@@ -89,7 +90,7 @@ class Architecture:
         if tuple(own) != self.names or tuple(p.shape for p in own.values()) != self.shapes:
             raise ValueError(
                 "module has another architecture: its trainable parameters are "
-                f"{shapes(own)}, expected {shapes(dict(zip(self.names, self.shapes)))}"
+                f"{shapes_of(own)}, expected {shapes_of(dict(zip(self.names, self.shapes)))}"
             )
         return torch.cat([p.detach().reshape(-1) for p in own.values()])
 
@@ -166,7 +167,15 @@ class Architecture:
         The template's trainable parameters are never used; they stay on the CPU, where `fresh`
         draws the same numbers whatever the device.
         """
-        return self._with(shared_on(self.module, device))
+        module, moved = copied(self.module), {}
+        for layer in module.modules():
+            for name, p in layer.named_parameters(recurse=False):
+                if not p.requires_grad:
+                    where = moved.setdefault(id(p), nn.Parameter(p.to(device), False))
+                    setattr(layer, name, where)
+            for name, buffer in layer.named_buffers(recurse=False):
+                setattr(layer, name, buffer.to(device))
+        return self._with(module)
 
     def _with(self, module: nn.Module) -> Architecture:
         other = object.__new__(type(self))
@@ -200,12 +209,12 @@ class Architecture:
         """
         if not self.norms:
             return {}
-        every = (inputs if shared else inputs[i] for i in range(len(rows)))
+        module = tracking(copied(self.module).eval(), self.norms)
         found = [
-            recomputed(self.module, self.norms, on_16_bytes(self.named(row)), x)
-            for row, x in zip(rows, every)
+            recomputed(module, self.norms, self.named(row), inputs if shared else inputs[i])
+            for i, row in enumerate(rows)
         ]
-        return {name: torch.stack([own[name] for own in found]) for name in found[0]}
+        return {n: torch.stack([own[n] for own in found]) for n in found[0]}
 
     def logits(
         self,
@@ -256,23 +265,7 @@ class Architecture:
     @cached_property
     def one(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
         """One model: what it is called with, and its inputs, to logits in single precision."""
-        # Its own copy: what a module writes down about its inputs stays out of the template.
-        module = self.module if self.chain else copied(self.module)
-
-        def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
-            if self.chain:
-                return run_chain(module, state, x)
-            return functional_call(module, state, (x,))
-
-        backend = getattr(self.module, "compiled", None)
-        run_one = torch.compile(call, backend=backend) if backend else call
-
-        def one(state: dict[str, Tensor], x: Tensor) -> Tensor:
-            # A module that writes into what it is given would change the task itself.
-            writes = any(isinstance(t, Traits) and t.writes for t in self.found.values())
-            return run_one(state, x.clone() if writes else x).float()
-
-        return one
+        return one_model(self)
 
     def traits(self, state: dict[str, Tensor], inputs: Tensor) -> Traits:
         """What the module draws and writes, by a trial that the first call pays for.
@@ -284,8 +277,10 @@ class Architecture:
         inputs : Tensor, shape (n, ...)
         """
         graded = torch.is_grad_enabled() and any(v.requires_grad for v in state.values())
-        if (key := ("traits", graded)) not in self.found:
-            self.found[key] = tried(self.module, state, inputs, graded)
+        key = "traits", graded
+        if key not in self.found:
+            traits = tried(self.module, state, inputs, graded)
+            self.found.update({"writes": traits.writes, key: traits})
         return self.found[key]
 
     @property

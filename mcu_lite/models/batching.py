@@ -12,6 +12,7 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
+from mcu_lite.models.chains import run_chain
 from mcu_lite.models.seeding import next_seed, seeded
 from mcu_lite.models.templates import copied
 
@@ -53,6 +54,21 @@ def run(
     again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     outputs = [again(_at_once, architecture, *part) for part in parts]
     return torch.cat(outputs)
+
+
+def one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+    """One model: what it is called with, and its inputs, to logits in single precision."""
+    # Its own copy: what a module writes down about its inputs stays out of the template.
+    chain, found = architecture.chain, architecture.found
+    module = architecture.module if chain else copied(architecture.module)
+
+    def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
+        return run_chain(module, state, x) if chain else functional_call(module, state, (x,))
+
+    backend = getattr(module, "compiled", None)
+    call = torch.compile(call, backend=backend) if backend else call
+    # A module that writes into what it is given would change the task itself.
+    return lambda state, x: call(state, x.clone() if found.get("writes") else x).float()
 
 
 def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:

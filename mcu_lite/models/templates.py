@@ -1,4 +1,4 @@
-"""Modules made from a template: copies, copies drawn anew, copies that track statistics."""
+"""Modules made from a template: copies, and copies drawn anew."""
 
 from __future__ import annotations
 
@@ -101,24 +101,12 @@ def _renew(layer: nn.Module) -> None:
         )
 
 
-def can_be_imported(function: Callable | None) -> bool:
-    """Whether a function can be found again by its name in another process."""
-    module = sys.modules.get(getattr(function, "__module__", None))
-    return getattr(module, getattr(function, "__qualname__", ""), None) is function
-
-
-def shapes(parameters: dict) -> str:
-    """Names and shapes of parameters, for a message."""
+def shapes_of(parameters: dict) -> str:
+    """Names and shapes, for a message."""
     return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
 
 
-def shared_on(module: nn.Module, device: str | torch.device) -> nn.Module:
-    """Copy a module with its frozen parameters and buffers on a device."""
-    module, moved = copied(module), {}
-    for layer in module.modules():
-        for name, p in layer.named_parameters(recurse=False):
-            if not p.requires_grad:
-                setattr(layer, name, moved.setdefault(id(p), nn.Parameter(p.to(device), False)))
-        for name, buffer in layer.named_buffers(recurse=False):
-            setattr(layer, name, buffer.to(device))
-    return module
+def can_be_imported(function: Callable | None) -> bool:
+    """Whether another process finds a function again by its name."""
+    module = sys.modules.get(getattr(function, "__module__", None))
+    return getattr(module, getattr(function, "__qualname__", ""), None) is function

@@ -118,9 +118,13 @@ def test_endpoints_and_curves_come_back_from_safetensors(tmp_path, task, model, 
     assert (tmp_path / "models.safetensors").stat().st_size < bytes_held(model)
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated")
 def test_checkpointing_and_bfloat16_change_memory_and_precision_only(task, theta):
-    def gradient(**options):
-        model = with_lora(llama(), rank=2, **options)
+    def gradient(own=False, **options):
+        backbone = llama().train()
+        if own:
+            backbone.gradient_checkpointing_enable()
+        model = with_lora(backbone, rank=2, **options)
         architecture = mcu.Architecture(model)
         rows, kept = theta.rows.clone().requires_grad_(), []
         hooks = torch.autograd.graph.saved_tensors_hooks(
@@ -136,6 +140,9 @@ def test_checkpointing_and_bfloat16_change_memory_and_precision_only(task, theta
     again, less = gradient(bf16=False, checkpointing=True)
     half, _ = gradient(bf16=True, checkpointing=False)
     torch.testing.assert_close(plain, again, rtol=1e-4, atol=1e-7)
+    replaced, saved = gradient(own=True, bf16=False, checkpointing=True)
+    torch.testing.assert_close(plain, replaced, rtol=1e-4, atol=1e-7)
+    assert saved == less
     assert less < 0.5 * most
     assert not torch.equal(plain, half)
     assert torch.nn.functional.cosine_similarity(plain, half).min() > 0.99

@@ -148,7 +148,7 @@ def frozen():
 @pytest.mark.parametrize(
     "build",
     [
-        mcu.cnn,
+        mcu.MODELS["cnn"],
         Shortcut,
         lambda: Undecided(4, 4),
         tied,
