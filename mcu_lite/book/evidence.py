@@ -1,20 +1,23 @@
-"""What the paper's claims are judged on: the grid, and the controls that it does not hold."""
+"""What the paper's claims are judged on: tables of studies, controls included."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
-from mcu_lite.book.text_study import SPOKEN, conditions, text_setting
+from mcu_lite.book.text_study import SPOKEN, text_setting
+from mcu_lite.metrics.membership import auc
+from mcu_lite.metrics.registry import Outputs, Reading, metric
 from mcu_lite.metrics.relearning import area, relearn
 from mcu_lite.metrics.straightness import logit_line
 from mcu_lite.paths.averages import average_weights, members, ts_at
 from mcu_lite.paths.curves import connect
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
 from mcu_lite.studies.matching import matched
-from mcu_lite.studies.paper_grid import COMPARED, grid
+from mcu_lite.studies.paper_grid import COMPARED, met, oracles, original, rand
 from mcu_lite.studies.results import task_for
 from mcu_lite.studies.study import endpoints, run
 from mcu_lite.unlearning.methods import METHODS
@@ -26,85 +29,118 @@ MATCHED = {
 }
 """Methods of which the switched end is also made to move as far as the plain one."""
 FORGOTTEN_CLASS = 3
+TASKS = {
+    "1% of 1500": {"forget": 0.01, "train": 1500},
+    "5%": {"forget": 0.05},
+    "10%": {},
+    "20%": {"forget": 0.20},
+    "40%": {"forget": 0.40},
+    "clean": {"noise": 0.0},
+    "noise 40%": {"noise": 0.4},
+    "clean class": {"forget_class": FORGOTTEN_CLASS},
+}
+"""Tasks over which smoothness and difficulty are ranked: options of the digits."""
+RANKED = ("finetune", "npo", "random_labels")
+HALVES = ("loss_even", "loss_odd", "auc_even", "auc_odd")
+DIGITS = ("loss", "accuracy", "js_to_oracle", *HALVES)
+TEXTS = ("loss", *HALVES)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Tables that the claims are judged on.
+    """Tables that the claims are judged on, of `mcu_lite.run` unless said otherwise.
 
     Parameters
     ----------
-    grid : pandas.DataFrame
-        Of ``run(grid())``.
-    retain_only : pandas.DataFrame
-        Curves between two seeds of each method that were fitted on the retain loss alone.
-    matched : pandas.DataFrame
-        Straight paths "CL matched" and "SO matched": the end with the switch on moved as far
-        from the original as the one without.
+    lines : pandas.DataFrame
+        Straight paths: Rand, Met, Oracle, Original; "CL" and "SO" from a method to another seed of
+        it with the switch on, and "CL matched" and "SO matched", where that end moved as far.
+    fitted : pandas.DataFrame
+        Curves Rand and Met that were fitted on both inequalities.
     mixed : pandas.DataFrame
         What straight lines from the original would show if the network were linear, see
-        `mcu_lite.metrics.straightness.logit_line`; column b as in the grid.
+        `mcu_lite.metrics.straightness.logit_line`; column b as in `lines`.
     averages : pandas.DataFrame
         model, seed, area, accuracy: how fast a forgotten class returns, and the accuracy on the
         other classes, of averages along paths ("average ...") and of single models that were
         given as many steps ("budget ...").
+    tasks : pandas.DataFrame
+        Straight paths Rand of several tasks, with a column ``task``.
     text : Evidence, optional
-        A grid and retain_only of the task with authors.
-    photographs : Evidence, optional
-        The same of a residual network on pieces of photographs, for a few pairs.
+        `lines` and `fitted` of the task with authors.
     """
 
-    grid: pd.DataFrame
-    retain_only: pd.DataFrame = field(default_factory=pd.DataFrame)
-    matched: pd.DataFrame = field(default_factory=pd.DataFrame)
+    lines: pd.DataFrame
+    fitted: pd.DataFrame = field(default_factory=pd.DataFrame)
     mixed: pd.DataFrame = field(default_factory=pd.DataFrame)
     averages: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tasks: pd.DataFrame = field(default_factory=pd.DataFrame)
     text: Evidence | None = None
-    photographs: Evidence | None = None
 
 
-def gather(setting: Setting) -> Evidence:
+def on_half(function: Reading, first: int) -> Reading:
+    """Measure on every second forget and test example, from the first or the second one."""
+
+    def read(outputs: Outputs, split: str) -> np.ndarray:
+        members = outputs.loss("forget")[:, first::2]
+        others = outputs.loss("test", "nonmember")[:, first::2]
+        return function(members, others)
+
+    return read
+
+
+for _name, _first in (("even", 0), ("odd", 1)):
+    _own = {"better": "oracle", "splits": ("forget",), "slow": True}
+    metric(f"loss_{_name}", f"loss, {_name} examples", **_own)(
+        on_half(lambda members, others: members.mean(-1), _first)
+    )
+    metric(f"auc_{_name}", f"membership, {_name} examples", **_own)(on_half(auc, _first))
+
+
+def gather(setting: Setting, executor=None) -> Evidence:
     """Measure what the claims need, or take it from the cache."""
-    text, pictures = text_setting(setting), pictured(setting)
+    digits = replace(setting, metrics=DIGITS)
+    texts = replace(text_setting(setting), metrics=TEXTS)
     return Evidence(
-        run(grid(), setting),
-        run(retain_only(), setting),
-        run(matched_conditions(setting), setting),
-        mixed_logits(setting),
-        averages_along_paths(replace(setting, options={"forget_class": FORGOTTEN_CLASS})),
-        Evidence(run(conditions(), text), run(retain_only(SPOKEN), text)),
-        Evidence(run(on_photographs(), pictures), run(retain_only(["npo"]), pictures)),
+        run(straight() + switched(digits), digits, executor=executor),
+        run(on_both(), digits, executor=executor),
+        mixed_logits(digits),
+        averages_along_paths(replace(digits, options={"forget_class": FORGOTTEN_CLASS})),
+        on_tasks(digits, executor),
+        Evidence(
+            run(straight(SPOKEN), texts, executor=executor),
+            run(on_both(SPOKEN), texts, executor=executor),
+        ),
     )
 
 
-def pictured(setting: Setting) -> Setting:
-    """Return the setting of a study on pieces of photographs, of half the size."""
-    half = {"epochs": setting.epochs // 2, "steps": setting.steps // 2}
-    half["ts"] = 2 * round(setting.ts / 4) + 1
-    return replace(setting, task="patches", model="resnet_small", **half)
+def straight(methods: Iterable[str] = COMPARED) -> list[Condition]:
+    """Straight paths between approximate methods, and from the oracles and the original."""
+    families = (rand, met, oracles, original)
+    return [Condition(*ends, "linear") for family in families for ends in family(methods)]
 
 
-def on_photographs() -> list[Condition]:
-    """`npo` and itself, another method, and one that takes large steps; on lines and curves."""
-    a, others = Endpoint("npo"), (Endpoint("npo", 1), Endpoint("graddiff"), Endpoint("finetune"))
+def on_both(methods: Iterable[str] = COMPARED) -> list[Condition]:
+    """Curves between approximate methods, fitted on both inequalities."""
+    pairs = [ends for family in (rand, met) for ends in family(methods)]
     return [
-        Condition("Rand" if b.method == a.method else "Met", a, b, curve)
-        for b in others
-        for curve in ("linear", "bezier")
+        Condition(*ends, objective="connected")
+        for ends in pairs
+        if not ends[1].method.startswith("retrain")
     ]
 
 
-def retain_only(methods: Iterable[str] = COMPARED) -> list[Condition]:
-    """Two seeds of each approximate method, on curves that know nothing of forgetting."""
-    return [Condition("Rand", Endpoint(m), Endpoint(m, 1), objective="retain") for m in methods]
+def switched(setting: Setting) -> list[Condition]:
+    """Straight paths to another seed with a switch on, and to one that moved equally far.
 
-
-def matched_conditions(setting: Setting) -> list[Condition]:
-    """Straight paths from the plain end to the switched one that moved equally far."""
+    The seeds differ as those of Rand do: both ends with one data order would be closer.
+    """
     lines = []
     for name, switch in SWITCHES.items():
         for m in MATCHED[name]:
-            equal = matched(Endpoint(m, **switch), Endpoint(m), setting)
+            on, plain = Endpoint(m, 1, **switch), Endpoint(m, 1)
+            lines.append(Condition(name, Endpoint(m), on, "linear"))
+            equal = matched(on, plain, setting)
             lines.append(Condition(f"{name} matched", Endpoint(m), equal, "linear"))
     return lines
 
@@ -138,3 +174,13 @@ def averages_along_paths(setting: Setting, steps: int = 150) -> pd.DataFrame:
     first = table[(table.step == 0) & (table.split == "test") & (table.metric == "accuracy")]
     accuracy = first.set_index(["model", "seed"]).value.rename("accuracy")
     return pd.concat([area(table), accuracy], axis=1).reset_index()
+
+
+def on_tasks(setting: Setting, executor=None) -> pd.DataFrame:
+    """Two seeds of a few methods on straight paths, task by task."""
+    lines = [Condition("Rand", Endpoint(m), Endpoint(m, 1), "linear") for m in RANKED]
+    tables = []
+    for name, options in TASKS.items():
+        own = replace(setting, options=options)
+        tables.append(run(lines, own, executor=executor).assign(task=name))
+    return pd.concat(tables, ignore_index=True)

@@ -15,7 +15,11 @@ def mia_auc(outputs: Outputs, split: str) -> np.ndarray:
     0.5 means indistinguishable, as a random forget set is to the retrained model. A whole class
     is not: that model never saw it, its loss there is the higher one, and the AUC close to 0.
     """
-    members, others = outputs.loss("forget"), outputs.loss("test", "nonmember")
+    return auc(outputs.loss("forget"), outputs.loss("test", "nonmember"))
+
+
+def auc(members: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """AUC of telling members by their lower losses, shapes (M, n) and (M, m) to (M,)."""
     n, m = members.shape[-1], others.shape[-1]
     ranks = rankdata(np.concatenate([-members, -others], -1), axis=-1)[:, :n]
     return (ranks.sum(-1) - n * (n + 1) / 2) / (n * m)
