@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import comb
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,9 +199,11 @@ def connect(
     Linear(in_features=3, out_features=2, bias=True)
     """
     known("curve", curve, CURVES)
-    known("sampling", sampling, SAMPLING)
+    draw_t = SAMPLING[known("sampling", sampling, SAMPLING)]
     a, b = (m if isinstance(m, Stack) else Stack.of(m) for m in (a, b))
-    _check_ends(a, b)
+    a.architecture.check_same(b.architecture, "a and b have different architectures")
+    if len(a) != len(b):
+        raise ValueError(f"a has {len(a)} models, b has {len(b)}")
     if bends < 1:
         raise ValueError(f"bends must be at least 1, got {bends}")
     diverged = a.diverged | b.diverged
@@ -210,19 +213,17 @@ def connect(
     objective = _objective(objective, a, b, task)
     # Not the batches on which `a` was unlearned, which `b` has not seen.
     fit = stream("curve", seed)
-    loss, weigh = objective.start(fit, steps), CURVES[curve]
-    seeds = range(len(a)) if task is None else task.seeds
-    rngs = generators("t along the curve", seed, seeds)
+    loss = objective.start(fit, steps)
+    rngs = generators("t along the curve", seed, range(len(a)) if task is None else task.seeds)
     ends = torch.stack([a.rows, b.rows], 1)
 
     def loss_on_curve(inner: Tensor) -> Tensor:
-        weights = weigh(SAMPLING[sampling](rngs).to(a.rows), bends + 2)
-        return loss(_blend(weights, ends, inner))
+        t = torch.stack([draw_t(rng) for rng in rngs]).to(a.rows)
+        return loss(_blend(CURVES[curve](t, bends + 2), ends, inner))
 
     chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
-    inner = a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord
     inner, lost = descend(
-        inner,
+        a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord,
         loss_on_curve,
         steps=steps,
         lr=lr,
@@ -248,24 +249,13 @@ def whole_precision(rows: Tensor) -> torch.autocast:
     return torch.autocast(rows.device.type, enabled=False)
 
 
-def _uniform(rngs: list[torch.Generator]) -> Tensor:
-    return torch.stack([torch.rand((), generator=rng) for rng in rngs])
+SAMPLING = {
+    "uniform": lambda rng: torch.rand((), generator=rng),
+    "normal": lambda rng: (0.5 + 0.1 * torch.randn((), generator=rng)).clamp(0, 1),
+}
 
 
-def _normal(rngs: list[torch.Generator]) -> Tensor:
-    return torch.stack([0.5 + 0.1 * torch.randn((), generator=rng) for rng in rngs]).clamp(0, 1)
-
-
-SAMPLING = {"uniform": _uniform, "normal": _normal}
-
-
-def _check_ends(a: Stack, b: Stack) -> None:
-    a.architecture.check_same(b.architecture, "a and b have different architectures")
-    if len(a) != len(b):
-        raise ValueError(f"a has {len(a)} models, b has {len(b)}")
-
-
-def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
+def _objective(objective: Any, a: Stack, b: Stack, task: Task | None) -> Objective:
     if task is not None:
         check_rows(a, task, "a")
     if isinstance(objective, Objective):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from math import inf
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -143,8 +144,8 @@ def method(
 def check_switches(recipe: Method, curriculum: float, order: int, changes: dict) -> None:
     """Raise a `ValueError` unless a method takes these switches and changes of its recipe."""
     known("order", order, (1, 2))
-    if not curriculum >= 0:
-        raise ValueError(f"curriculum must be >= 0, got {curriculum}")
+    if not 0 <= curriculum < inf:
+        raise ValueError(f"curriculum must be >= 0 and finite, got {curriculum}")
     if recipe.begins == "original":
         return
     if curriculum or order == 2:
