@@ -100,7 +100,8 @@ class Path:
         if t.ndim != 1 or not ((t >= 0) & (t <= 1)).all():
             raise ValueError(f"ts must be a list of numbers in [0, 1], got {ts}")
         weights = CURVES[self.kind](t, len(self.control)).to(self.control)
-        with whole_precision(self.control):
+        # Below an autocast models are computed in less precision, but not made of it.
+        with torch.autocast(weights.device.type, enabled=False):
             return torch.tensordot(weights, self.control, dims=1)
 
     def part(self, which: slice) -> Path:
@@ -216,14 +217,14 @@ def connect(
     loss = objective.start(fit, steps)
     rngs = generators("t along the curve", seed, range(len(a)) if task is None else task.seeds)
     ends = torch.stack([a.rows, b.rows], 1)
+    chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
 
     def loss_on_curve(inner: Tensor) -> Tensor:
         t = torch.stack([draw_t(rng) for rng in rngs]).to(a.rows)
         return loss(_blend(CURVES[curve](t, bends + 2), ends, inner))
 
-    chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
     inner, lost = descend(
-        a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord,
+        ends[:, :1] * (1 - chord) + ends[:, 1:] * chord,
         loss_on_curve,
         steps=steps,
         lr=lr,
@@ -239,14 +240,9 @@ def connect(
 def _blend(weights: Tensor, ends: Tensor, inner: Tensor) -> Tensor:
     """Row b at its own t: weights (B, K), ends (B, 2, P) and inner control points (B, K-2, P)."""
     weights = weights.unsqueeze(1)
-    with whole_precision(ends):
+    with torch.autocast(ends.device.type, enabled=False):
         # Two allocations in all: at these sizes memory costs more than arithmetic.
         return (weights[..., [0, -1]] @ ends).baddbmm_(weights[..., 1:-1], inner).squeeze(1)
-
-
-def whole_precision(rows: Tensor) -> torch.autocast:
-    """Below `torch.autocast` models are computed in less precision, but not made of it."""
-    return torch.autocast(rows.device.type, enabled=False)
 
 
 SAMPLING = {
@@ -259,17 +255,16 @@ def _objective(objective: Any, a: Stack, b: Stack, task: Task | None) -> Objecti
     if task is not None:
         check_rows(a, task, "a")
     if isinstance(objective, Objective):
-        if objective.models not in (None, len(a)):
+        models = objective.models
+        if models not in (None, len(a)):
             raise ValueError(
-                f"objective {objective.name!r} is one of {objective.models} models, not {len(a)}"
+                f"objective {objective.name!r} is one of {models} models, not {len(a)}"
             )
         return objective
     if callable(objective):
         return function_objective(objective, a.architecture)
     if objective is None or task is None:
-        raise ValueError(
-            "a curve is fitted on an objective: give a task and the name of one, or a function"
-        )
+        raise ValueError("objective must be a function, or a name that comes with a task")
     theta = a.origin or b.origin or a
     if known("objective", objective, ["retain", *METHODS]) == "retain":
         return retain_objective(theta, task)
