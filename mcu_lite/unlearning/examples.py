@@ -65,10 +65,5 @@ class Examples:
 
     def kl_from(self, teacher: Tensor) -> Tensor:
         """KL(teacher ‖ model) in nats of two sets of logits, shape (B, n)."""
-        return divergence(teacher, self.logits, self.labels)
-
-
-def divergence(teacher: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """KL(teacher ‖ model) in nats of two sets of logits, shape (B, n)."""
-    wanted, given = log_softmax(teacher, -1), log_softmax(logits, -1)
-    return token_mean((wanted.exp() * (wanted - given)).sum(-1), labels)
+        wanted, given = log_softmax(teacher, -1), log_softmax(self.logits, -1)
+        return token_mean((wanted.exp() * (wanted - given)).sum(-1), self.labels)

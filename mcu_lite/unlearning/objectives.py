@@ -18,10 +18,9 @@ from mcu_lite.tasks.texts import IGNORED
 from mcu_lite.training.descent import RowLoss, batches, may_draw
 from mcu_lite.training.losses import per_example
 from mcu_lite.unlearning.curriculum import Curriculum
-from mcu_lite.unlearning.examples import Examples, divergence
+from mcu_lite.unlearning.examples import Examples
 from mcu_lite.unlearning.methods import METHODS, RECIPE, Method
 
-BATCH = {"forget": 32, "retain": 64}
 TEACHER_NUMBERS = 50_000_000
 """Logits of a fixed model on one split that are cached; of more, each batch's are computed anew."""
 
@@ -84,42 +83,89 @@ def unlearning_objective(method: str | Method, theta: Stack, task: Task) -> Obje
     return Objective(recipe.name, start, mask, len(theta), draws)
 
 
-def examples_of(
-    theta: Stack, task: Task
-) -> Callable[[int], Callable[[Tensor], tuple[Examples, Examples]]]:
-    """Build a function of a seed that returns a function of rows (B, P).
+def retain_objective(theta: Stack, task: Task) -> Objective:
+    """Build the retain loss alone, which says nothing about forgetting."""
+    size = sum(sizes_of(task).values())
+    return _mean("retain", theta, task, task.retain, size, lambda retain: retain.loss)
 
-    Each call of the latter draws a batch, and returns its forget and its retain examples: 32 and
-    64 of them, if the task's recipes have no other "batch".
+
+def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
+    """Build KL(oracle ‖ model) in nats on retain and forget examples together.
+
+    Examples
+    --------
+    >>> oracle = unlearn(theta, task, "retrain", epochs=1)
+    >>> connect(a, b, task, objective=oracle_objective(oracle, task), steps=2).objective
+    'oracle'
+    """
+    return _mean("oracle", oracle, task, task.train, size, lambda own: own.kl_from(own.original))
+
+
+def _mean(
+    name: str,
+    models: Stack,
+    task: Task,
+    index: Tensor,
+    size: int,
+    loss_of: Callable[[Examples], Tensor],
+) -> Objective:
+    """Mean of a loss (B, n) over batches of the examples at `index`."""
+    batches_of = examples_of(models, task, {name: (index, size)})
+
+    def start(seed: int, steps: int) -> RowLoss:
+        draw = batches_of(seed)
+        return lambda rows: loss_of(*draw(rows)).mean(1)
+
+    return Objective(name, start, None, len(models), may_draw(models.architecture))
+
+
+def sizes_of(task: Task) -> dict[str, int]:
+    """How many examples of each split a step of unlearning takes."""
+    return {"forget": 32, "retain": 64} | task.recipes.get("batch", {})
+
+
+def examples_of(
+    theta: Stack, task: Task, parts: dict[str, tuple[Tensor, int]] | None = None
+) -> Callable[[int], Callable[[Tensor], list[Examples]]]:
+    """Build a function of a seed that returns a function of rows (B, P), which draws a batch.
+
+    The latter returns the `Examples` of each part. A part is named after what it is drawn for; it
+    is the indices (B, n) from which it is drawn, and how many at a time. By default there are two,
+    the forget and the retain set.
     """
     check_rows(theta, task)
-    sizes = BATCH | task.recipes.get("batch", {})
-    seen = {split: _examples(theta, task, split) for split in BATCH}
+    parts = parts or {name: (getattr(task, name), n) for name, n in sizes_of(task).items()}
+    seen = [_examples(theta, task, name, index) for name, (index, _) in parts.items()]
 
-    def start(seed: int) -> Callable[[Tensor], tuple[Examples, Examples]]:
-        rngs = {split: generators(f"{split} order", seed, task.seeds) for split in BATCH}
-        draws = [batches(getattr(task, split), sizes[split], rngs[split]) for split in BATCH]
+    def start(seed: int) -> Callable[[Tensor], list[Examples]]:
+        draws = [
+            batches(index, size, generators(f"{name} order", seed, task.seeds))
+            for name, (index, size) in parts.items()
+        ]
 
-        def draw(rows: Tensor) -> tuple[Examples, Examples]:
+        def draw(rows: Tensor) -> list[Examples]:
             places = [next(own) for own in draws]
-            index = [pick(getattr(task, split), place) for split, place in zip(BATCH, places)]
+            index = [pick(own, place) for (own, _), place in zip(parts.values(), places)]
             logits = theta.architecture.logits(rows, task.inputs[torch.cat(index, 1)])
-            parts = logits.split([place.shape[1] for place in places], 1)
-            return tuple(seen[s](place, part) for s, place, part in zip(BATCH, places, parts))
+            # A gradient through `split` lies otherwise in memory, and is rounded otherwise.
+            shares = logits.split([own.shape[1] for own in index], 1) if index[1:] else [logits]
+            return [examples(*own) for examples, *own in zip(seen, places, shares)]
 
         return draw
 
     return start
 
 
-def _examples(theta: Stack, task: Task, split: str) -> Callable[[Tensor, Tensor], Examples]:
-    """Examples by their places (B, n) in a split and the changing models' logits on them."""
-    labels = task.split(split)[1]
-    rngs = generators(f"wrong labels of {split}", 0, task.seeds)
+def _examples(
+    theta: Stack, task: Task, name: str, index: Tensor
+) -> Callable[[Tensor, Tensor], Examples]:
+    """Examples by their places (B, n) in `index` and the changing models' logits on them."""
+    labels = pick(task.labels, index)
+    rngs = generators(f"wrong labels of {name}", 0, task.seeds)
     shift = [torch.randint(1, task.classes, labels.shape[1:], generator=g) for g in rngs]
     wrong = (labels + torch.stack(shift).to(labels.device)) % task.classes
     wrong = wrong.where(labels != IGNORED, IGNORED)
-    teacher = _teacher(theta, task, getattr(task, split), labels.numel() * task.classes)
+    teacher = _teacher(theta, task, index, labels.numel() * task.classes)
 
     def examples(place: Tensor, logits: Tensor) -> Examples:
         given, other = pick(labels, place), pick(wrong, place)
@@ -131,7 +177,7 @@ def _examples(theta: Stack, task: Task, split: str) -> Callable[[Tensor, Tensor]
 def _teacher(
     theta: Stack, task: Task, index: Tensor, numbers: int
 ) -> Callable[[str, Tensor], Tensor]:
-    """Logits of fixed models by name and places (B, n) in a split."""
+    """Logits of fixed models by name and places (B, n) in `index`."""
     architecture = theta.architecture.evaluating()
 
     @cache
@@ -191,55 +237,3 @@ def salient(theta: Stack, task: Task, share: float) -> Tensor | None:
     (gradient,) = torch.autograd.grad(loss.sum(), rows)
     top = gradient.abs().topk(round(share * rows.shape[1]), dim=1).indices
     return torch.zeros_like(rows, dtype=torch.bool).scatter(1, top, True)
-
-
-def retain_objective(theta: Stack, task: Task) -> Objective:
-    """Build the retain loss alone, which says nothing about forgetting."""
-    check_rows(theta, task)
-    size = sum((BATCH | task.recipes.get("batch", {})).values())
-    return _on_split(
-        "retain", theta, task, task.retain, size, lambda place, *own: per_example(*own)
-    )
-
-
-def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
-    """Build KL(oracle ‖ model) in nats on retain and forget examples together.
-
-    Examples
-    --------
-    >>> oracle = unlearn(theta, task, "retrain", epochs=1)
-    >>> connect(a, b, task, objective=oracle_objective(oracle, task), steps=2).objective
-    'oracle'
-    """
-    check_rows(oracle, task)
-    inputs, retain = task.inputs[task.train], task.inputs[task.retain]
-    target = oracle.architecture.predict(oracle.rows, inputs, retain)
-
-    def loss(place: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        return divergence(pick(target, place), logits, labels)
-
-    return _on_split("oracle", oracle, task, task.train, size, loss)
-
-
-def _on_split(
-    name: str,
-    models: Stack,
-    task: Task,
-    index: Tensor,
-    size: int,
-    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
-) -> Objective:
-    """Mean of a loss of (places, logits, labels) on batches of the examples at `index` (B, n)."""
-
-    def start(seed: int, steps: int) -> RowLoss:
-        draw = batches(index, size, generators(f"{name} order", seed, task.seeds))
-
-        def loss(rows: Tensor) -> Tensor:
-            place = next(draw)
-            chosen = pick(index, place)
-            logits = models.architecture.logits(rows, task.inputs[chosen])
-            return loss_of(place, logits, pick(task.labels, chosen)).mean(1)
-
-        return loss
-
-    return Objective(name, start, None, len(models), may_draw(models.architecture))

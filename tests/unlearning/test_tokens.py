@@ -114,7 +114,7 @@ def test_a_text_counts_as_much_as_another_however_long():
 
 def test_wrong_labels_stand_where_labels_do(models, texts):
     place = torch.arange(8).expand(2, -1)
-    own = _examples(models, texts, "forget")(place, models.rows)
+    own = _examples(models, texts, "forget", texts.forget)(place, models.rows)
     given = own.labels != IGNORED
     assert torch.equal(given, own.wrong != IGNORED)
     assert (own.wrong != own.labels)[given].all()
@@ -125,7 +125,7 @@ def test_wrong_labels_stand_where_labels_do(models, texts):
 def test_teachers_are_the_models_they_stand_for(monkeypatch, models, texts, most):
     monkeypatch.setattr("mcu_lite.unlearning.objectives.TEACHER_NUMBERS", most)
     place = torch.tensor([[3, 0], [1, 5]])
-    own = _examples(models, texts, "forget")(place, models.rows)
+    own = _examples(models, texts, "forget", texts.forget)(place, models.rows)
     for b in range(2):
         expected = models.module(b)(texts.inputs[texts.forget[b, place[b]]])
         torch.testing.assert_close(own.original[b], expected.detach())

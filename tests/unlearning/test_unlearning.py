@@ -151,7 +151,7 @@ def test_a_method_without_a_retain_term_may_pause(theta, task, turns):
 
 def test_wrong_labels_are_wrong_and_drawn_per_seed(theta, task):
     place = torch.arange(task.forget.shape[1]).expand(len(task), -1)
-    own, again = (_examples(theta, task, "forget")(place, theta.rows) for _ in "ab")
+    own, again = (_examples(theta, task, "forget", task.forget)(place, theta.rows) for _ in "ab")
     assert torch.equal(own.labels, task.labels.gather(1, task.forget))
     assert (own.wrong != own.labels).all()
     assert torch.equal(own.wrong, again.wrong)
