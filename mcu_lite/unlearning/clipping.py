@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pandas as pd
 import torch
 from torch import Tensor
 
 from mcu_lite.models.stack import Stack
-from mcu_lite.tasks.task import Task, check_rows
+from mcu_lite.tasks.task import Task
+from mcu_lite.training.descent import descend
 from mcu_lite.training.optimizers import EPS, RHO
-from mcu_lite.unlearning.methods import check_switches
 from mcu_lite.unlearning.objectives import recipe_for
-from mcu_lite.unlearning.unlearn import descend_from
+from mcu_lite.unlearning.unlearn import descent
 
 
 def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
@@ -26,20 +24,11 @@ def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
 
 
 def clipped_share(
-    theta: Stack, task: Task, method: str, seed: int = 0, lr: float | None = None
+    theta: Stack, task: Task, method: str, seed: int = 0, **recipe: float
 ) -> tuple[pd.DataFrame, Tensor]:
     """Unlearn as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
 
     A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
-
-    Parameters
-    ----------
-    theta : Stack
-    task : Task
-    method : str
-        One that starts from θo.
-    seed, lr
-        As for `mcu_lite.unlearn`.
 
     Returns
     -------
@@ -47,20 +36,10 @@ def clipped_share(
         One line a step and seed: step, seed, share.
     rows : Tensor, shape (B, P)
         Where the run ended.
-
-    Raises
-    ------
-    ValueError
-        For an unknown method, or one that retrains.
     """
-    recipe = recipe_for(method, task)
-    recipe = recipe if lr is None else replace(recipe, lr=lr)
-    check_switches(recipe, 0.0, 2, {})
-    check_rows(theta, task)
     shares: list[Tensor] = []
-    end = descend_from(
-        theta, task, recipe, seed, order=2, watch=lambda m, h: shares.append(share_at_bound(m, h))
-    )
+    how = descent(theta, task, recipe_for(method, task, **recipe), seed, order=2)
+    rows, _ = descend(**how, watch=lambda m, h: shares.append(share_at_bound(m, h)))
     pairs = [(step, seed) for step in range(len(shares)) for seed in task.seeds]
     table = pd.DataFrame(pairs, columns=["step", "seed"])
-    return table.assign(share=torch.cat(shares).tolist()), end.rows
+    return table.assign(share=torch.cat(shares).tolist()), rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 from scipy.special import lambertw
@@ -13,6 +12,8 @@ from torch import Tensor
 SMALLEST_SCALE = 1e-6
 # W begins at -1/e, but the floating-point number of that name lies outside, where SciPy says NaN.
 EASIEST = -2.0 / math.e + 1e-15
+MOMENTUM = 0.9
+"""Weight of the past in the running means."""
 
 
 def superloss_weights(losses: Tensor, threshold: Tensor, lam: Tensor | float) -> Tensor:
@@ -57,9 +58,12 @@ def _column(values: Tensor | float) -> Tensor:
     return _double(values).reshape(-1, 1)
 
 
-@dataclass
 class Curriculum:
-    """SuperLoss weights around a running mean, for one run of one population.
+    """SuperLoss weights around running means, for one run of B models.
+
+    Each split and each row has its own means; they begin with the first batch. A batch with a
+    non-finite loss in row b leaves the means of that row as they were and gets weights 1, so
+    that the row diverges by its loss, visibly, and the other rows do not notice.
 
     Parameters
     ----------
@@ -67,41 +71,22 @@ class Curriculum:
         λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute λ of
         10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and
         1.12: a curriculum that does nothing.
-    momentum : float
-        Weight of the past in the running means, in [0, 1).
-
-    Notes
-    -----
-    Each split and each row has its own means; they begin with the first batch. A batch with a
-    non-finite loss in row b leaves the means of that row as they were and gets weights 1, so
-    that the row diverges by its loss, visibly, and the other rows do not notice.
+    models : int
+        B.
     """
 
-    lam: float = 1.0
-    momentum: float = 0.9
-    _means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
-    _spread: Tensor | None = field(default=None, init=False, repr=False)
-    _steps: Tensor | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lam < math.inf:
-            raise ValueError(f"lam must be > 0 and finite, got {self.lam}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+    def __init__(self, lam: float, models: int) -> None:
+        self.lam = lam
+        self._means: dict[str, tuple[Tensor, Tensor]] = {}
+        self._spread, self._steps = torch.zeros(models, 2), torch.zeros(models)
 
     def weights(self, losses: Tensor, split: str) -> Tensor:
         """Update the means of `split` with a batch (B, n), and return its weights (B, n)."""
         values, unknown = _double(losses), torch.full((len(losses),), torch.nan).double()
-        if self._steps is None:
-            self._steps, self._spread = torch.zeros(len(losses)), torch.zeros(len(losses), 2)
-        if losses.ndim != 2 or len(losses) != len(self._steps):
-            raise ValueError(
-                f"losses must have shape ({len(self._steps)}, n), got {tuple(losses.shape)}"
-            )
         mean, scale = self._means.get(split, (unknown, unknown))
         usable = values.isfinite().all(1)
-        mean = self._blend(mean, values.mean(1), usable)
-        scale = self._blend(scale, (values - _column(mean)).abs().mean(1), usable)
+        mean = _blend(mean, values.mean(1), usable)
+        scale = _blend(scale, (values - _column(mean)).abs().mean(1), usable)
         self._means[split] = mean, scale
         weights = superloss_weights(values, mean, self.lam * scale.clamp(min=SMALLEST_SCALE))
         weights = weights.where(usable.unsqueeze(1), 1.0)
@@ -110,16 +95,15 @@ class Curriculum:
         self._steps += usable
         return weights.to(losses)
 
-    def _blend(self, past: Tensor, now: Tensor, usable: Tensor) -> Tensor:
-        mixed = (self.momentum * past + (1.0 - self.momentum) * now).where(past.isfinite(), now)
-        return mixed.where(usable, past)
-
     @property
     def spread(self) -> Tensor:
         """5% and 95% quantile of a batch's weights, averaged over all batches, shape (B, 2).
 
         Both near 1 say that the curriculum does nothing. NaN for a row without a finite batch.
         """
-        if self._steps is None:
-            raise ValueError("spread is known after the first call of weights()")
         return self._spread / self._steps.unsqueeze(1)
+
+
+def _blend(past: Tensor, now: Tensor, usable: Tensor) -> Tensor:
+    mixed = (MOMENTUM * past + (1.0 - MOMENTUM) * now).where(past.isfinite(), now)
+    return mixed.where(usable, past)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from mcu_lite.checks import known
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import descend, stream
-from mcu_lite.training.optimizers import Watch, gauss_newton_bartlett
+from mcu_lite.training.optimizers import gauss_newton_bartlett
 from mcu_lite.training.train import train
 from mcu_lite.unlearning.curriculum import Curriculum
-from mcu_lite.unlearning.methods import RECIPE, Method, check_switches
-from mcu_lite.unlearning.objectives import Objective, recipe_for, unlearning_objective
+from mcu_lite.unlearning.methods import Method, check_switches
+from mcu_lite.unlearning.objectives import examples_of, recipe_for, unlearning_objective
 
 
 def unlearn(
@@ -75,71 +76,66 @@ def unlearn(
     True
     >>> second_order = unlearn(theta, task, "npo", order=2, steps=5)
     """
-    for part in recipe:
-        known("part of the recipe", part, RECIPE)
-    chosen = replace(recipe_for(method, task), **recipe)
+    chosen = recipe_for(method, task, **recipe)
     check_switches(chosen, curriculum, order, recipe)
-    check_rows(theta, task)
     if chosen.begins != "original":
-        result = _retrain(theta, task, chosen, seed, epochs, recipe.get("lr"))
-    else:
-        result = descend_from(theta, task, chosen, seed, curriculum, order)
-    return result.with_rows(result.rows, label=method, origin=theta)
+        return _retrained(theta, task, chosen, seed, epochs, recipe.get("lr"))
+    weights = Curriculum(float(curriculum), len(theta)) if curriculum else None
+    rows, diverged = descend(**descent(theta, task, chosen, seed, weights, order))
+    spread = weights.spread if weights else None
+    return Stack(theta.architecture, rows, method, origin=theta, diverged=diverged, spread=spread)
 
 
-def descend_from(
+def descent(
     theta: Stack,
     task: Task,
     recipe: Method,
     seed: int = 0,
-    lam: float = 0.0,
+    curriculum: Curriculum | None = None,
     order: int = 1,
-    watch: Watch | None = None,
-) -> Stack:
-    """Descend from θo on a method's objective; `watch` is called after each step of Sophia."""
-    curriculum = Curriculum(float(lam)) if lam else None
-    begin = None if curriculum is None else lambda: curriculum
-    objective = unlearning_objective(recipe, theta, task, curriculum=begin)
-    rows, diverged = descend(
-        theta.rows,
-        objective.start(seed, recipe.steps),
-        steps=recipe.steps,
-        lr=recipe.lr,
-        mask=objective.mask,
-        curvature=curvature_of(objective, seed, task.seeds) if order == 2 else None,
-        watch=watch,
-        draws=objective.draws,
-        seed=seed,
-        label=f"unlearning by {recipe.name}",
-    )
-    spread = curriculum.spread if curriculum else None
-    return Stack(theta.architecture, rows, diverged=diverged, spread=spread)
+) -> dict[str, Any]:
+    """Arguments with which `descend` unlearns by a method."""
+    if recipe.begins != "original":
+        raise ValueError(f"{recipe.name!r} retrains: it does not descend from the original")
+    objective = unlearning_objective(recipe, theta, task)
+    return {
+        "start": theta.rows,
+        "loss": objective.start(seed, recipe.steps, curriculum),
+        "steps": recipe.steps,
+        "lr": recipe.lr,
+        "mask": objective.mask,
+        "curvature": _curvature(theta, task, seed) if order == 2 else None,
+        "draws": objective.draws,
+        "seed": seed,
+        "label": f"unlearning by {recipe.name}",
+    }
 
 
-def curvature_of(
-    objective: Objective, seed: int, seeds: Sequence[int]
-) -> Callable[[Tensor], Tensor]:
+def _curvature(theta: Stack, task: Task, seed: int) -> Callable[[Tensor], Tensor]:
     """Estimate of the Hessian's diagonal on batches and sampled labels of its own.
 
     Of the mean cross-entropy on forget and retain batches, whatever the objective: Gauss-Newton-
     Bartlett needs a likelihood, which the forget terms are not. It only scales the steps.
     """
-    logits = objective.logits(stream("curvature", seed))
-    sampled = generators("sampled labels", seed, seeds)
+    draw = examples_of(theta, task)(stream("curvature", seed))
+    sampled = generators("sampled labels", seed, task.seeds)
 
     def estimate(rows: Tensor) -> Tensor:
-        batch, labels = logits(rows)
-        return gauss_newton_bartlett(batch, rows, sampled, labels)
+        both = draw(rows)
+        logits, labels = (torch.cat([getattr(e, n) for e in both], 1) for n in ("logits", "labels"))
+        return gauss_newton_bartlett(logits, rows, sampled, labels)
 
     return estimate
 
 
-def _retrain(
+def _retrained(
     theta: Stack, task: Task, recipe: Method, seed: int, epochs: int, lr: float | None
 ) -> Stack:
+    check_rows(theta, task)
     start = theta.initial if recipe.begins == "initial" else None
     if recipe.begins == "initial" and start is None:
         raise ValueError("theta does not know its initialisation, which retrain_same starts from")
     # The original was trained with seed 0, 1, ...; its oracle must not share that initialisation.
     how = {"seed": seed + 10_000, "epochs": epochs, "lr": lr, "start": start}
-    return train(task, theta.architecture, split="retain", **how)
+    oracle = train(task, theta.architecture, split="retain", **how)
+    return replace(oracle, label=recipe.name, origin=theta)
