@@ -186,17 +186,13 @@ MOVED = {
 }
 
 
-@claim(
-    "Curriculum training moves solutions into other basins.", chapter="curriculum", **MOVED
-)
+@claim("Curriculum training moves solutions into other basins.", chapter="curriculum", **MOVED)
 def curriculum_moves(evidence: Evidence) -> pd.DataFrame:
     """Claim 3, curriculum."""
     return _moved(evidence, "CL")
 
 
-@claim(
-    "Second-order training moves solutions into other basins.", chapter="second-order", **MOVED
-)
+@claim("Second-order training moves solutions into other basins.", chapter="second-order", **MOVED)
 def second_order_moves(evidence: Evidence) -> pd.DataFrame:
     """Claim 3, second order."""
     return _moved(evidence, "SO")

@@ -16,6 +16,7 @@ from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.functions import function_objective
+from mcu_lite.paths.inequalities import INEQUALITIES, inequality_objective
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import descend, stream
 from mcu_lite.unlearning.methods import METHODS
@@ -54,6 +55,9 @@ def spaced(ts: int | Sequence[float]) -> np.ndarray:
     return ts
 
 
+FITTED_ON = ("retain", *INEQUALITIES)
+"""What curves are fitted on beside the objectives of methods."""
+STARTS = ("chord", "original")
 CURVES = {"linear": bezier_weights, "bezier": bezier_weights, "chain": chain_weights}
 
 
@@ -143,6 +147,7 @@ def connect(
     steps: int = 150,
     lr: float = 5e-3,
     sampling: str = "uniform",
+    start: str | Stack = "chord",
     seed: int = 0,
 ) -> Path:
     """Connect two stacks of models, or two ordinary modules.
@@ -159,15 +164,20 @@ def connect(
     objective : str, Objective or function
         What the inner control points minimise in expectation over t. The name of an
         unlearning method stands for its whole objective, retain and forget term; "retain" for
-        the retain loss alone. A function gets one model, callable as the module is, and
+        the retain loss alone. "connected" adds to it how far the forget loss lies below the
+        straight line between its end values at that t, so that both inequalities of the
+        definition are known; "two_sided" how far it lies from the line. A function gets one model, callable as the module is, and
         returns a scalar loss; it draws its own data.
     bends : int
         Inner control points: 1 for the quadratic Bézier curve of the paper.
     steps, lr
-        AdamW with linear decay, from control points evenly spaced on the chord.
+        AdamW with linear decay.
     sampling : {"uniform", "normal"}
         t ~ U(0, 1) as in Garipov et al. (2018), or N(0.5, 0.1) clipped to [0, 1], as in the
         public code of Cheng and Amiri.
+    start : {"chord", "original"} or Stack
+        Where inner control points start: evenly spaced on the chord, or all at the original model
+        as in the public code of Cheng and Amiri, or at models of your own.
     seed : int
 
     Returns
@@ -217,14 +227,15 @@ def connect(
     loss = objective.start(fit, steps)
     rngs = generators("t along the curve", seed, range(len(a)) if task is None else task.seeds)
     ends = torch.stack([a.rows, b.rows], 1)
-    chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
+    begin = _begin(start, a, b, bends)
 
     def loss_on_curve(inner: Tensor) -> Tensor:
         t = torch.stack([draw_t(rng) for rng in rngs]).to(a.rows)
-        return loss(_blend(CURVES[curve](t, bends + 2), ends, inner))
+        rows = _blend(CURVES[curve](t, bends + 2), ends, inner)
+        return loss(rows, t) if objective.along else loss(rows)
 
     inner, lost = descend(
-        ends[:, :1] * (1 - chord) + ends[:, 1:] * chord,
+        begin,
         loss_on_curve,
         steps=steps,
         lr=lr,
@@ -235,6 +246,20 @@ def connect(
     )
     control = torch.stack([a.rows, *inner.unbind(1), b.rows])
     return Path(curve, control, a.architecture, diverged | lost, objective.name)
+
+
+def _begin(start: str | Stack, a: Stack, b: Stack, bends: int) -> Tensor:
+    """Inner control points before the fit, shape (B, bends, P)."""
+    if isinstance(start, str) and known("start", start, STARTS) == "chord":
+        chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
+        return a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord
+    models = a.origin or b.origin if isinstance(start, str) else start
+    if models is None or models.rows.shape != a.rows.shape:
+        raise ValueError(
+            f"start must be 'chord', 'original' if a or b has an origin, or {len(a)} models of "
+            f"their architecture, got {start!r}"
+        )
+    return models.rows.unsqueeze(1).repeat(1, bends, 1)
 
 
 def _blend(weights: Tensor, ends: Tensor, inner: Tensor) -> Tensor:
@@ -266,6 +291,8 @@ def _objective(objective: Any, a: Stack, b: Stack, task: Task | None) -> Objecti
     if objective is None or task is None:
         raise ValueError("objective must be a function, or a name that comes with a task")
     theta = a.origin or b.origin or a
-    if known("objective", objective, ["retain", *METHODS]) == "retain":
+    if known("objective", objective, [*FITTED_ON, *METHODS]) == "retain":
         return retain_objective(theta, task)
+    if objective in INEQUALITIES:
+        return inequality_objective(objective, a, b, task)
     return unlearning_objective(objective, theta, task)

@@ -8,7 +8,7 @@ from inspect import signature
 from operator import index
 
 from mcu_lite.checks import checked, known, seeds_of
-from mcu_lite.paths.curves import CURVES
+from mcu_lite.paths.curves import CURVES, FITTED_ON
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
 
@@ -201,7 +201,7 @@ class Condition:
         if self.curve == "linear":
             object.__setattr__(self, "objective", "")
         else:
-            known("objective", self.objective, ["retain", *METHODS])
+            known("objective", self.objective, [*FITTED_ON, *METHODS])
 
     @property
     def columns(self) -> dict[str, str]:

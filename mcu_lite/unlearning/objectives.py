@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -42,6 +43,8 @@ class Objective:
         How many it is for, if it knows their data.
     draws : bool
         Whether its losses may draw from PyTorch's global random state, as dropout does.
+    along : bool
+        Whether its losses take t, shape (B,), after the rows: for curves only.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Objective:
     mask: Tensor | None = None
     models: int | None = None
     draws: bool = True
+    along: bool = False
 
 
 def recipe_for(method: str, task: Task, **changes: float) -> Method:
@@ -125,17 +129,21 @@ def sizes_of(task: Task) -> dict[str, int]:
 
 
 def examples_of(
-    theta: Stack, task: Task, parts: dict[str, tuple[Tensor, int]] | None = None
+    theta: Stack,
+    task: Task,
+    parts: dict[str, tuple[Tensor, int]] | None = None,
+    others: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Callable[[int], Callable[[Tensor], list[Examples]]]:
     """Build a function of a seed that returns a function of rows (B, P), which draws a batch.
 
     The latter returns the `Examples` of each part. A part is named after what it is drawn for; it
     is the indices (B, n) from which it is drawn, and how many at a time. By default there are two,
-    the forget and the retain set.
+    the forget and the retain set. Their teachers are θo and untrained models, and the rows of
+    `others` by name.
     """
     check_rows(theta, task)
     parts = parts or {name: (getattr(task, name), n) for name, n in sizes_of(task).items()}
-    seen = [_examples(theta, task, name, index) for name, (index, _) in parts.items()]
+    seen = [_examples(theta, task, name, index, others) for name, (index, _) in parts.items()]
 
     def start(seed: int) -> Callable[[Tensor], list[Examples]]:
         draws = [
@@ -157,7 +165,7 @@ def examples_of(
 
 
 def _examples(
-    theta: Stack, task: Task, name: str, index: Tensor
+    theta: Stack, task: Task, name: str, index: Tensor, others: Mapping[str, Tensor]
 ) -> Callable[[Tensor, Tensor], Examples]:
     """Examples by their places (B, n) in `index` and the changing models' logits on them."""
     labels = pick(task.labels, index)
@@ -165,7 +173,7 @@ def _examples(
     shift = [torch.randint(1, task.classes, labels.shape[1:], generator=g) for g in rngs]
     wrong = (labels + torch.stack(shift).to(labels.device)) % task.classes
     wrong = wrong.where(labels != IGNORED, IGNORED)
-    teacher = _teacher(theta, task, index, labels.numel() * task.classes)
+    teacher = _teacher(theta, task, index, labels.numel() * task.classes, others)
 
     def examples(place: Tensor, logits: Tensor) -> Examples:
         given, other = pick(labels, place), pick(wrong, place)
@@ -175,14 +183,14 @@ def _examples(
 
 
 def _teacher(
-    theta: Stack, task: Task, index: Tensor, numbers: int
+    theta: Stack, task: Task, index: Tensor, numbers: int, others: Mapping[str, Tensor]
 ) -> Callable[[str, Tensor], Tensor]:
     """Logits of fixed models by name and places (B, n) in `index`."""
     architecture = theta.architecture.evaluating()
 
     @cache
     def model(name: str) -> tuple[Tensor, dict]:
-        rows = theta.rows
+        rows = others.get(name, theta.rows)
         if name == "incompetent":
             rows = incompetent_rows(theta.architecture, task.seeds).to(rows)
         return rows, architecture.statistics(rows, task.inputs[task.retain])

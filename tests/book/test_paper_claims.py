@@ -6,7 +6,7 @@ import pytest
 
 from mcu_lite.book.evidence import TASKS, Evidence
 from mcu_lite.book.paper_claims import CLAIMS
-from mcu_lite.book.verdicts import CONFOUNDED, NEGLIGIBLE, OPPOSITE, SUPPORTED, decide
+from mcu_lite.book.verdicts import OPPOSITE, SUPPORTED, decide
 
 SEEDS = 20
 METHODS = [f"m{i}" for i in range(6)]
@@ -22,7 +22,10 @@ def table(condition, ends, values, curve="linear"):
         own = np.broadcast_to(own, (len(ends), SEEDS, len(TS)))
         a, b = (np.repeat([e[side] for e in ends], SEEDS * len(TS)) for side in (0, 1))
         keys = {"condition": condition, "a": a, "b": b, "curve": curve, "objective": ""}
-        t, seed = np.tile(TS, len(ends) * SEEDS), np.tile(np.repeat(range(SEEDS), len(TS)), len(ends))
+        t, seed = (
+            np.tile(TS, len(ends) * SEEDS),
+            np.tile(np.repeat(range(SEEDS), len(TS)), len(ends)),
+        )
         own = {"t": t, "seed": seed, "split": split, "metric": metric, "value": own.ravel()}
         frames.append(pd.DataFrame(keys | own))
     return pd.concat(frames, ignore_index=True)
@@ -116,8 +119,7 @@ def nonlinear(rng, effect, noise):
 
     def bent(height):
         own = height + rng.normal(0, noise, (len(METHODS), SEEDS, 1))
-        mean = np.trapezoid(TENT, TS) if hasattr(np, "trapezoid") else np.trapz(TENT, TS)
-        values = 1 - TS + own * TENT / np.mean(TENT) * (mean > 0)
+        values = 1 - TS + own * TENT / np.mean(TENT)
         return table("Original", ends, {("forget", "accuracy"): values})
 
     return Evidence(bent(0.3 + effect), mixed=bent(0.3))
@@ -127,7 +129,9 @@ def ensembles(column, sign):
     def simulate(rng, effect, noise):
         means = {"budget a": 0.5, "budget b": 0.5, "average c": 0.5 + sign * effect}
         frames = [
-            pd.DataFrame({"model": m, "seed": range(SEEDS), column: v + rng.normal(0, noise, SEEDS)})
+            pd.DataFrame(
+                {"model": m, "seed": range(SEEDS), column: v + rng.normal(0, noise, SEEDS)}
+            )
             for m, v in means.items()
         ]
         return Evidence(pd.DataFrame(), averages=pd.concat(frames))
