@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,21 +99,42 @@ for _name, _first in (("even", 0), ("odd", 1)):
     metric(f"auc_{_name}", f"membership, {_name} examples", **_own)(on_half(auc, _first))
 
 
-def gather(setting: Setting, executor=None) -> Evidence:
-    """Measure what the claims need, or take it from the cache."""
+def gather(setting: Setting, executor: Executor | None = None) -> Evidence:
+    """Measure what the claims need, or take it from the cache; with an executor, side by side."""
     digits = replace(setting, metrics=DIGITS)
     texts = replace(text_setting(setting), metrics=TEXTS)
-    return Evidence(
-        run(straight() + switched(digits), digits, executor=executor),
-        run(on_both(), digits, executor=executor),
-        mixed_logits(digits),
-        averages_along_paths(replace(digits, options={"forget_class": FORGOTTEN_CLASS})),
-        on_tasks(digits, executor),
-        Evidence(
-            run(straight(SPOKEN), texts, executor=executor),
-            run(on_both(SPOKEN), texts, executor=executor),
-        ),
-    )
+    one_class = replace(digits, options={"forget_class": FORGOTTEN_CLASS})
+    with ThreadPoolExecutor(None if executor else 1) as threads:
+        parts = {
+            "grid": threads.submit(_on_digits, digits, executor),
+            "text": threads.submit(_on_text, texts, executor),
+            "tasks": threads.submit(on_tasks, digits, executor),
+            "averages": threads.submit(_done, executor, averages_along_paths, one_class),
+        }
+        found = {name: part.result() for name, part in parts.items()}
+    return Evidence(**found.pop("grid"), **found)
+
+
+def _on_digits(setting: Setting, executor: Executor | None) -> dict[str, pd.DataFrame]:
+    found = {
+        "lines": run(straight(), setting, executor=executor),
+        "fitted": run(on_both(), setting, executor=executor),
+        "mixed": _done(executor, mixed_logits, setting),
+    }
+    pairs = [(m, switch) for switch in SWITCHES for m in MATCHED[switch]]
+    with ThreadPoolExecutor(len(pairs) if executor else 1) as threads:
+        equal = list(threads.map(lambda pair: _done(executor, switched, setting, *pair), pairs))
+    moved = run([c for own in equal for c in own], setting, executor=executor)
+    return found | {"lines": pd.concat([found["lines"], moved], ignore_index=True)}
+
+
+def _on_text(setting: Setting, executor: Executor | None) -> Evidence:
+    lines = run(straight(SPOKEN), setting, executor=executor)
+    return Evidence(lines, run(on_both(SPOKEN), setting, executor=executor))
+
+
+def _done(executor: Executor | None, function: Callable, *args: Any) -> Any:
+    return executor.submit(function, *args).result() if executor else function(*args)
 
 
 def straight(methods: Iterable[str] = COMPARED) -> list[Condition]:
@@ -130,19 +153,14 @@ def on_both(methods: Iterable[str] = COMPARED) -> list[Condition]:
     ]
 
 
-def switched(setting: Setting) -> list[Condition]:
+def switched(setting: Setting, method: str, switch: str) -> list[Condition]:
     """Straight paths to another seed with a switch on, and to one that moved equally far.
 
     The seeds differ as those of Rand do: both ends with one data order would be closer.
     """
-    lines = []
-    for name, switch in SWITCHES.items():
-        for m in MATCHED[name]:
-            on, plain = Endpoint(m, 1, **switch), Endpoint(m, 1)
-            lines.append(Condition(name, Endpoint(m), on, "linear"))
-            equal = matched(on, plain, setting)
-            lines.append(Condition(f"{name} matched", Endpoint(m), equal, "linear"))
-    return lines
+    plain, on = Endpoint(method, 1), Endpoint(method, 1, **SWITCHES[switch])
+    ends = {switch: on, f"{switch} matched": matched(on, plain, setting)}
+    return [Condition(name, Endpoint(method), end, "linear") for name, end in ends.items()]
 
 
 def mixed_logits(setting: Setting) -> pd.DataFrame:
@@ -176,7 +194,7 @@ def averages_along_paths(setting: Setting, steps: int = 150) -> pd.DataFrame:
     return pd.concat([area(table), accuracy], axis=1).reset_index()
 
 
-def on_tasks(setting: Setting, executor=None) -> pd.DataFrame:
+def on_tasks(setting: Setting, executor: Executor | None = None) -> pd.DataFrame:
     """Two seeds of a few methods on straight paths, task by task."""
     lines = [Condition("Rand", Endpoint(m), Endpoint(m, 1), "linear") for m in RANKED]
     tables = []

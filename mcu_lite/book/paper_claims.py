@@ -350,7 +350,7 @@ ON_TEXT = (
 )
 
 
-def _on_text(own: Claim) -> Claim:
+def _restated(own: Claim) -> Claim:
     """The same claim, judged in the same way on text."""
     return replace(
         own,
@@ -361,4 +361,4 @@ def _on_text(own: Claim) -> Claim:
     )
 
 
-CLAIMS |= {f"text_{name}": _on_text(CLAIMS[name]) for name in ON_TEXT}
+CLAIMS |= {f"text_{name}": _restated(CLAIMS[name]) for name in ON_TEXT}

@@ -1,112 +1,143 @@
-"""A claim with its test, the control that it needs and its interval becomes a verdict."""
+"""The scorecard: findings as a table, and as a page that is a figure first."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from html import escape
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mcu_lite.book.verdicts import (
+    CONFOUNDED,
+    NEGLIGIBLE,
+    OPPOSITE,
+    SUPPORTED,
+    UNDECIDED,
+    VERDICTS,
+    Finding,
+    decide,
+    units_needed,
+)
 from mcu_lite.metrics.statistics import interval
 
-SUPPORTED, CONTRADICTED, UNSEEN = "supported", "contradicted", "not visible here"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One claim and what became of it.
-
-    Parameters
-    ----------
-    claim, test, on : str
-        What is claimed, what was measured, and on which conditions.
-    values : array, shape (seeds,)
-        The effect, one number a seed.
-    threshold : float
-        The claim is supported if the interval lies above it.
-    chapter : str
-        File name of the page that tells more.
-    control : str
-        What the control says; with `confounder` it enters the verdict.
-    confounder : str
-        What explains the effect as well; "" if nothing does.
-    floor : float, optional
-        The claim is contradicted if the interval lies below it, by default as far below zero
-        as the threshold lies above. In between, an effect is too small to count.
-    """
-
-    claim: str
-    test: str
-    on: str
-    values: np.ndarray
-    threshold: float
-    chapter: str
-    control: str = ""
-    confounder: str = ""
-    floor: float | None = None
-
-    @property
-    def verdict(self) -> str:
-        """Whether the interval lies above the threshold, below the floor, or neither."""
-        low, high = interval(self.values)
-        if low > self.threshold:
-            return f"confounded by {self.confounder}" if self.confounder else SUPPORTED
-        floor = -self.threshold if self.floor is None else self.floor
-        return CONTRADICTED if high < floor else UNSEEN
-
-    @property
-    def line(self) -> dict:
-        """A row of the scorecard."""
-        low, high = interval(self.values)
-        return {
-            "claim": self.claim,
-            "test": self.test,
-            "on": self.on,
-            "effect": pd.Series(self.values).mean(),
-            "low": low,
-            "high": high,
-            "supported above": self.threshold,
-            "control": self.control,
-            "verdict": self.verdict,
-            "chapter": self.chapter,
-        }
+MARK = {SUPPORTED: "●", CONFOUNDED: "◐", NEGLIGIBLE: "○", OPPOSITE: "×", UNDECIDED: "?"}
+SCALE = 4.0
+"""A row is drawn from -SCALE to SCALE times its δ; what lies beyond is an arrow."""
+WIDE, HIGH = 240, 34
 
 
 def scorecard(findings: Iterable[Finding]) -> pd.DataFrame:
-    """One line a claim: effect, interval over seeds, control and verdict."""
-    lines = [finding.line for finding in findings]
-    if not lines:
+    """One line a claim: verdict, net effect with its interval, raw effect, δ, and the words."""
+    findings = list(findings)
+    if not findings:
         raise ValueError("findings must hold at least one Finding, got none")
+    lines = []
+    for own, (verdict, level) in zip(findings, decide(findings)):
+        low, high = interval(own.net, level)
+        named = f"{verdict} by {own.confounder}" if verdict == CONFOUNDED else verdict
+        numbers = {"effect": np.nanmean(own.net), "low": low, "high": high}
+        numbers |= {"raw": np.nanmean(own.raw), "least": own.least, "level": level}
+        counts = {"n": int((~np.isnan(own.net)).sum()), "units": own.units}
+        counts["needed"] = units_needed(own.net, own.least, level)
+        words = {k: getattr(own, k) for k in ("test", "control", "why", "aside", "chapter")}
+        lines.append({"claim": own.claim, "verdict": named} | numbers | counts | words)
     return pd.DataFrame(lines)
 
 
-def as_markdown(card: pd.DataFrame) -> str:
-    """The scorecard as a Markdown table with links to the chapters."""
-    head = "|   | claim | verdict | effect (95 % interval) | supported above |\n|--|--|--|--|--|\n"
-    rows = (
-        f"| {i} | {row.claim} {{doc}}`more <{row.chapter}>` | **{row.verdict}** "
-        f"| {_effect(row)} | {row['supported above']:g} |"
-        for i, (_, row) in enumerate(card.iterrows(), 1)
+def tally(card: pd.DataFrame) -> str:
+    """How many lines got each verdict, as HTML."""
+    counts = card.verdict.str.split().str[0].value_counts()
+    return '<p class="mcu-tally">{}</p>'.format(
+        " ".join(
+            f'<span class="mcu-{v}"><b>{counts[v]}</b> {MARK[v]} {v}</span>'
+            for v in VERDICTS
+            if v in counts
+        )
     )
-    return head + "\n".join(rows)
 
 
-def _effect(row: pd.Series) -> str:
-    """Effect and interval with the digits that a comparison with the threshold needs."""
-    if math.isnan(row["effect"]):
+def as_html(card: pd.DataFrame, marks: pd.DataFrame | None = None) -> str:
+    """The scorecard as a table with one drawn column; each row's test and control fold out.
+
+    `marks` are effects that were computed anew, columns raw and net, on the same lines.
+    """
+    rows = []
+    for i, row in enumerate(card.itertuples()):
+        kind = row.verdict.split()[0]
+        again = None if marks is None else marks.net.iloc[i]
+        rows.append(
+            f'<tr class="mcu-{kind}">'
+            f'<td><a href="{row.chapter}.html">{escape(row.claim)}</a>{_fold(row)}</td>'
+            f"<td>{_drawn(row, again)}</td><td>{_written(row)}</td>"
+            f'<td class="mcu-verdict">{MARK[kind]} {escape(row.verdict)}</td></tr>'
+        )
+    head = "".join(f"<th>{name}</th>" for name in ("claim", "effect, in δ", "effect", "verdict"))
+    body = "\n".join(rows)
+    return (
+        f'<table class="mcu-scorecard"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
+
+
+def _fold(row: NamedTuple) -> str:
+    parts = {"Test": row.test, "Control": row.control, "δ": f"{row.least:g}: {row.why}"}
+    if row.aside:
+        parts["Beside it"] = row.aside
+    if row.verdict == UNDECIDED and row.n > 1:
+        many = (
+            f"{row.needed:,} {row.units}" if math.isfinite(row.needed) else "more than can be run"
+        )
+        parts["It would take"] = many
+    told = "".join(f"<dt>{name}</dt><dd>{escape(said)}</dd>" for name, said in parts.items())
+    return f"<details><summary>Test and control</summary><dl>{told}</dl></details>"
+
+
+def _written(row: NamedTuple) -> str:
+    """Effect and interval with the digits that a comparison with δ needs."""
+    if math.isnan(row.effect):
         return "nothing to measure"
-    threshold = abs(row["supported above"])
-    digits = max(2, 1 - math.floor(math.log10(threshold))) if threshold else 2
-    low, effect, high = (f"{row[name]:z.{digits}f}" for name in ("low", "effect", "high"))
-    return f"{effect} ({low} to {high})"
+    digits = max(2, 1 - math.floor(math.log10(row.least)))
+    low, effect, high = (f"{v:z.{digits}f}" for v in (row.low, row.effect, row.high))
+    return f"<b>{effect}</b> <small>({low} to {high})</small>"
 
 
-def tests_as_markdown(card: pd.DataFrame) -> str:
-    """What the effect of each line is, on which conditions, and what its control says."""
-    lines = (
-        f"{i}. {row.test}; {row.on}." + (f" *Control*: {row.control}." if row.control else "")
-        for i, row in enumerate(card.itertuples(), 1)
-    )
-    return "\n".join(lines)
+def _drawn(row: NamedTuple, again: float | None) -> str:
+    """Zero and ±δ as lines, the net effect with its interval, the raw effect as a hollow mark."""
+
+    def x(value: float) -> float:
+        place = (value / row.least).clip(-SCALE, SCALE) if row.least else 0.0
+        return WIDE / 2 * (1 + 0.94 * place / SCALE)
+
+    values = {k: np.float64(getattr(row, k)) for k in ("effect", "low", "high", "raw", "least")}
+    middle, parts = HIGH / 2, []
+    for value, name in ((0.0, "zero"), (row.least, "least"), (-row.least, "least")):
+        parts.append(_line(x(np.float64(value)), 0, x(np.float64(value)), HIGH, name))
+    if not math.isnan(row.raw):
+        parts.append(f'<circle class="raw" cx="{x(values["raw"]):.1f}" cy="{middle}" r="4"/>')
+    if again is not None and not math.isnan(again):
+        at = x(np.float64(again))
+        parts.append(_line(at, middle + 5, at, HIGH - 2, "again"))
+    if not math.isnan(row.low):
+        parts.append(_line(x(values["low"]), middle, x(values["high"]), middle, "interval"))
+    if not math.isnan(row.effect):
+        beyond = abs(row.effect) > SCALE * row.least
+        parts.append(_arrow(row.effect > 0) if beyond else _dot(x(values["effect"]), middle))
+    said = f"effect {row.effect:.3g}, {row.low:.3g} to {row.high:.3g}; "
+    said += f"raw {row.raw:.3g}; δ {row.least:g}"
+    return f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{said}">{"".join(parts)}</svg>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> str:
+    return f'<line class="{name}" x1="{x1:.1f}" y1="{y1}" x2="{x2:.1f}" y2="{y2}"/>'
+
+
+def _dot(x: float, y: float) -> str:
+    return f'<circle class="net" cx="{x:.1f}" cy="{y}" r="5"/>'
+
+
+def _arrow(right: bool) -> str:
+    tip, back = (WIDE - 2, WIDE - 12) if right else (2, 12)
+    y = HIGH / 2
+    return f'<path class="net" d="M{tip},{y} L{back},{y - 5} L{back},{y + 5} Z"/>'

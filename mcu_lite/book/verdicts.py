@@ -1,4 +1,4 @@
-"""A claim is decided by the interval of its effect net of its control, all lines of a card at once."""
+"""A claim is decided by the interval of its effect net of its control, a whole card at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ SUPPORTED, NEGLIGIBLE, OPPOSITE, UNDECIDED = "supported", "negligible", "opposit
 CONFOUNDED = "confounded"
 VERDICTS = (SUPPORTED, CONFOUNDED, NEGLIGIBLE, OPPOSITE, UNDECIDED)
 MOST_UNITS = 100_000
+"""Beyond so many, a line is said to need more than anybody will run."""
 
 
 @dataclass(frozen=True)
@@ -80,42 +81,46 @@ def region(values: ArrayLike, least: float) -> tuple[str, float]:
     return where, float(2 * stats.t.sf(away / error, len(values) - 1))
 
 
-def holm(p: ArrayLike) -> np.ndarray:
-    """Adjust p, shape (m,), for m tests (Holm, 1979); NaN is a test that decides nothing.
+def holm(p: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Which of m tests reject, shape (m,), and the level of each one's interval (Holm, 1979).
+
+    NaN is a test that decides nothing.
 
     Examples
     --------
-    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
-    [0.03, 0.06, 0.06]
+    >>> reject, levels = holm([0.01, 0.04, 0.03])
+    >>> reject.tolist(), levels.round(3).tolist()
+    ([True, False, False], [0.983, 0.95, 0.975])
     """
     p = np.nan_to_num(np.asarray(p, float), nan=1.0)
-    order = np.argsort(p)
-    steps = p[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
+    rank = stats.rankdata(p, "ordinal") - 1
+    allowed = (1 - level) / (len(p) - rank)
+    failed = rank[p > allowed].min(initial=len(p))
+    return rank < failed, 1 - allowed
 
 
-def decide(findings: Sequence[Finding], level: float = 0.95) -> list[str]:
-    """Give each finding one of five verdicts; all of them hold together with probability `level`.
+def decide(findings: Sequence[Finding], level: float = 0.95) -> list[tuple[str, float]]:
+    """Give each finding one of five verdicts, and the level of the interval that it follows from.
 
-    Supported, negligible, opposite: where the net effect lies, see `region`. Confounded: the raw
-    effect is supported, and net of its control it is not, nor is its mean beyond δ. Else undecided.
+    All verdicts of a card hold together with probability `level` (Holm, 1979). Supported,
+    negligible, opposite: the region in which the interval of the net effect lies. Confounded: the
+    raw effect is supported, and net of its control it is not, nor is its mean. Else undecided.
     """
     net = [region(f.net, f.least) for f in findings]
     raw = [region(f.raw, f.least) for f in findings]
-    net_p, raw_p = holm([p for _, p in net]), holm([p for _, p in raw])
+    decided, levels = holm([p for _, p in net], level)
+    alone, _ = holm([p for _, p in raw], level)
     verdicts = []
-    for (where, _), p, (alone, _), q in zip(net, net_p, raw, raw_p):
-        verdict = where if p <= 1 - level else UNDECIDED
-        if alone == SUPPORTED != where and q <= 1 - level:
+    for (where, _), sure, (before, _), seen in zip(net, decided, raw, alone):
+        verdict = where if sure else UNDECIDED
+        if seen and before == SUPPORTED != where:
             verdict = CONFOUNDED
         verdicts.append(verdict)
-    return verdicts
+    return list(zip(verdicts, levels.tolist()))
 
 
-def units_needed(values: ArrayLike, least: float, p: float) -> float:
-    """How many units would decide, if mean and spread stay: the interval of level 1 - p clears δ.
+def units_needed(values: ArrayLike, least: float, level: float) -> float:
+    """How many units would decide, if mean and spread stay: an interval of `level` clears ±δ.
 
     Infinite if the mean lies on a border, or if there are fewer than two values.
     """
@@ -125,13 +130,13 @@ def units_needed(values: ArrayLike, least: float, p: float) -> float:
         return math.inf
     away, sd = abs(abs(values.mean()) - least), values.std(ddof=1)
     low, high = 2, MOST_UNITS
-    if not _clears(high, away, sd, p):
+    if not _clears(high, away, sd, level):
         return math.inf
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _clears(middle, away, sd, p) else (middle + 1, high)
+        low, high = (low, middle) if _clears(middle, away, sd, level) else (middle + 1, high)
     return low
 
 
-def _clears(n: int, away: float, sd: float, p: float) -> bool:
-    return stats.t.ppf(1 - p / 2, n - 1) * sd / math.sqrt(n) < away
+def _clears(n: int, away: float, sd: float, level: float) -> bool:
+    return stats.t.ppf((1 + level) / 2, n - 1) * sd / math.sqrt(n) < away

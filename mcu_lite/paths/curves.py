@@ -166,8 +166,8 @@ def connect(
         unlearning method stands for its whole objective, retain and forget term; "retain" for
         the retain loss alone. "connected" adds to it how far the forget loss lies below the
         straight line between its end values at that t, so that both inequalities of the
-        definition are known; "two_sided" how far it lies from the line. A function gets one model, callable as the module is, and
-        returns a scalar loss; it draws its own data.
+        definition are known; "two_sided" how far it lies from the line. A function gets one
+        model, callable as the module is, and returns a scalar loss; it draws its own data.
     bends : int
         Inner control points: 1 for the quadratic Bézier curve of the paper.
     steps, lr

@@ -172,7 +172,7 @@ def verdicts(name, effect, noise, runs, seed):
     found = []
     for _ in range(runs):
         effects = claim.effects(SIMULATED[name](rng, effect, noise))
-        found += decide([claim.finding(effects)])
+        found.append(decide([claim.finding(effects)])[0][0])
     return found
 
 

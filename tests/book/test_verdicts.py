@@ -52,8 +52,21 @@ def test_holm_keeps_the_tests_that_its_step_down_rule_keeps():
             if p[i] > 0.05 / (len(p) - k):
                 break
             kept.add(i)
-        assert set(np.flatnonzero(holm(p) <= 0.05)) == kept
-    assert holm([np.nan, 0.01]).tolist() == [1.0, 0.02]
+        assert set(np.flatnonzero(holm(p)[0])) == kept
+    assert holm([np.nan, 0.01])[0].tolist() == [False, True]
+
+
+def test_a_line_is_decided_where_its_own_interval_clears_the_border():
+    rng = np.random.default_rng(2)
+    card = [finding(rng.normal(m, 0.1, 20)) for m in (0.3, 0.12, 0.0, 0.25, -0.2)]
+    for line, (verdict, level) in zip(card, decide(card)):
+        low, high = interval(line.net, level)
+        inside = {
+            SUPPORTED: low > 0.1,
+            NEGLIGIBLE: -0.1 < low and high < 0.1,
+            OPPOSITE: high < -0.1,
+        }
+        assert inside.get(verdict, not any(inside.values()))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +84,7 @@ def test_holm_keeps_the_tests_that_its_step_down_rule_keeps():
     ],
 )
 def test_five_verdicts(net, raw, verdict):
-    assert decide([finding(net, raw)]) == [verdict]
+    assert decide([finding(net, raw)])[0][0] == verdict
 
 
 def test_all_verdicts_of_a_card_hold_together():
@@ -79,15 +92,15 @@ def test_all_verdicts_of_a_card_hold_together():
     rng, wrong = np.random.default_rng(0), 0
     for _ in range(200):
         card = [finding(row) for row in rng.normal(0.1, 0.2, (20, 10))]
-        wrong += any(verdict != UNDECIDED for verdict in decide(card))
+        wrong += any(verdict != UNDECIDED for verdict, _ in decide(card))
     assert wrong / 200 <= 0.08
 
 
 def test_units_needed_are_the_first_that_decide():
     values = np.array([0.0, 0.4, 0.1, 0.5])
-    n = units_needed(values, 0.1, 0.05)
+    n = units_needed(values, 0.1, 0.95)
     away, sd = values.mean() - 0.1, values.std(ddof=1)
     halves = {k: stats.t.ppf(0.975, k - 1) * sd / np.sqrt(k) for k in (n - 1, n)}
     assert halves[n] <= away < halves[n - 1]
-    assert units_needed([0.1, 0.1], 0.1, 0.05) == np.inf
-    assert units_needed([0.1], 0.1, 0.05) == np.inf
+    assert units_needed([0.1, 0.1], 0.1, 0.95) == np.inf
+    assert units_needed([0.1], 0.1, 0.95) == np.inf

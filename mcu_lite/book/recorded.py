@@ -1,0 +1,91 @@
+"""The scorecard's evidence on twenty seeds: computed once, and recorded with what made it.
+
+``python -m mcu_lite.book.recorded`` computes it on all cores. What the cache holds is not computed
+again, so an interrupted run resumes.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mcu_lite.book.evidence import gather
+from mcu_lite.book.paper_claims import CLAIMS
+from mcu_lite.files import write
+from mcu_lite.studies.conditions import PROFILES
+
+ROOM = Path(__file__).parent
+FILE = ROOM / "measured" / "scorecard.json"
+SETTING = replace(PROFILES["book"], seeds=20)
+SOURCES = ("book/evidence.py", "book/effects.py", "book/paper_claims.py", "unlearning/methods.py")
+
+
+def recipe() -> str:
+    """Digest of the setting, the methods and the claims, without comments and docstrings."""
+    digest = hashlib.sha256(json.dumps(asdict(SETTING), sort_keys=True).encode())
+    for source in SOURCES:
+        tree = ast.parse((ROOM.parent / source).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = ""
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:16]
+
+
+def main() -> None:
+    """Compute the effects of all claims and write them down."""
+    began = time.perf_counter()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_prepare) as pool:
+        evidence = gather(SETTING, pool)
+    made = {
+        "recipe": recipe(),
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": f"{SETTING.device}, {platform.machine()}, {os.cpu_count()} cores",
+        "seconds": round(time.perf_counter() - began),
+    }
+    effects = {
+        name: claim.effects(evidence).rename_axis("seed").reset_index().round(5).to_dict("list")
+        for name, claim in CLAIMS.items()
+    }
+    text = json.dumps({"made": made, "effects": effects}, ensure_ascii=False, indent=None)
+    # One line a claim: a change of one shows as one.
+    write(FILE, text.replace('}, "', '},\n"').replace("NaN", "null").encode())
+    print(f"{FILE.name} in {made['seconds']} s")
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+
+
+def _commit() -> str:
+    asked = ["git", "-C", str(ROOM), "describe", "--always", "--dirty"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def load() -> tuple[dict, dict[str, pd.DataFrame]]:
+    """What made the record, and the effects of each claim by seed."""
+    record = json.loads(FILE.read_text(encoding="utf-8"))
+    tables = {
+        k: pd.DataFrame(v, dtype=float).set_index("seed") for k, v in record["effects"].items()
+    }
+    return record["made"], tables
+
+
+if __name__ == "__main__":
+    main()
