@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mcu_lite.tasks.task import Task, check_share, check_whole, task
+from mcu_lite.tasks.task import Task, check_range, check_share, task
 from mcu_lite.tasks.texts import Texts, pairs
 
 QUESTIONS = 10
@@ -109,8 +109,8 @@ def authors(
     """
     most = len(FIRST) * len(LAST)
     check_share("forget", forget)
-    check_whole("authors", authors, 2, most - 1)
-    check_whole("strangers", strangers, 1, most - authors)
+    check_range("authors", authors, 2, most - 1)
+    check_range("strangers", strangers, 1, most - authors)
     if not 0 < (gone := round(forget * authors)) < authors:
         raise ValueError(f"forget={forget} of {authors} authors leaves nothing on one side")
     told, paraphrased, perturbed = _facts(authors + strangers)

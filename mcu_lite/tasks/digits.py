@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from mcu_lite.tasks.task import Task, check_share, check_whole, task
+from mcu_lite.tasks.task import Task, check_range, check_share, task
 
 
 @task("digits")
@@ -50,12 +50,12 @@ def digits(
     noise = (0.2 if forget_class is None else 0.0) if noise is None else noise
     check_share("forget", forget)
     check_share("noise", noise, zero=True)
-    check_whole("test", test, 1)
-    check_whole("train", train, 10, 1500)
+    check_range("test", test, 1)
+    check_range("train", train, 10, 1500)
     if train % 10:
         raise ValueError(f"train must be a multiple of 10, got {train}")
     if forget_class is not None:
-        check_whole("forget_class", forget_class, 0, 9)
+        check_range("forget_class", forget_class, 0, 9)
     if forget_class is None and round(forget * train) == 0:
         raise ValueError(f"forget={forget} of {train} images is an empty forget set")
     pixels, truth = scanned()

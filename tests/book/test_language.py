@@ -73,7 +73,7 @@ def test_paraphrases_are_true_and_perturbed_answers_false(authors):
     [
         ({"forget": 0.0}, "forget"),
         ({"forget": 0.01}, "leaves nothing on one side"),
-        ({"authors": 98}, r"strangers must be .* in 1..2, got 4"),
+        ({"authors": 98}, r"strangers must be in 1..2, got 4"),
         ({"strangers": 0}, "strangers"),
     ],
 )

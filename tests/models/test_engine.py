@@ -238,7 +238,7 @@ def test_fractions_outside_are_refused(forget):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"test": 0}, "test must be a whole number at least 1"),
+        ({"test": 0}, "test must be at least 1"),
         ({"name": "letters"}, "'digits'"),
         ({"seeds": 0}, "seeds"),
         ({"noise": 1.0}, "noise"),
