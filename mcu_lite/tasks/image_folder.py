@@ -6,11 +6,10 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 
-from mcu_lite.tasks.photographs import as_task
+from mcu_lite.tasks.photographs import as_task, held_out
 from mcu_lite.tasks.task import Task, check_range, check_share, task
 
 
@@ -38,15 +37,11 @@ def image_folder(
     check_share("test", test)
     check_range("size", size, 1)
     files, truth = _listed(Path(folder))
-    order = np.random.default_rng(crc32(b"image_folder")).permutation(len(files))
-    pool = np.stack([_read(file, size) for file in files]).transpose(0, 3, 1, 2)[order]
-    kept = len(pool) - round(test * len(pool))
-    if not 0 < kept < len(pool):
-        raise ValueError(f"test={test} of {len(pool)} images leaves nothing on one side")
-    truth = truth[order]
-    return as_task(
-        Path(folder).name, (pool[:kept], truth[:kept], pool[kept:], truth[kept:]), seeds, **options
-    )
+    if not 0 < (tests := round(test * len(files))) < len(files):
+        raise ValueError(f"test={test} of {len(files)} images leaves nothing on one side")
+    images = np.stack([_read(file, size) for file in files]).transpose(0, 3, 1, 2)
+    pool = held_out("image_folder", images, truth, tests)
+    return as_task(Path(folder).name, pool, seeds, **options)
 
 
 def _listed(folder: Path) -> tuple[list[Path], np.ndarray]:

@@ -123,6 +123,13 @@ def as_task(
     )
 
 
+def held_out(name: str, images: np.ndarray, truth: np.ndarray, tests: int) -> Pool:
+    """Divide images and classes in an order that the name draws, with the last ones to test on."""
+    order = np.random.default_rng(crc32(name.encode())).permutation(len(images))
+    kept, out = order[:-tests], order[-tests:]
+    return images[kept], truth[kept], images[out], truth[out]
+
+
 def _published(name: str, folder: str | os.PathLike | None) -> Pool:
     """Read what torchvision downloads; it opens a pickle only if its published MD5 digest fits."""
     from torchvision import datasets
@@ -198,9 +205,6 @@ def patches(seeds: Sequence[int], size: int = 8, train: int = 300, **options) ->
             f"size must give at least {TESTED + 2} pieces, of which {TESTED} are tested on, got "
             f"{size} with {number}"
         )
-    order = np.random.default_rng(crc32(b"patches")).permutation(number)
-    images, truth = np.concatenate(pieces)[order], np.concatenate(truth)[order]
-    kept = number - TESTED
-    pool = images[:kept], truth[:kept], images[kept:], truth[kept:]
+    pool = held_out("patches", np.concatenate(pieces), np.concatenate(truth), TESTED)
     options = {"noise": 0.2, "augment": None} | options
     return as_task("patches", pool, seeds, train=train, **options)

@@ -21,7 +21,6 @@ FIELDS = {
     "paraphrased_answer": str | None,
     "perturbed_answer": list[str] | None,
 }
-TRUTH = ("paraphrased_answer", "perturbed_answer")
 PROMPT = "Question: {}\nAnswer:"
 
 
@@ -105,20 +104,16 @@ def tofu(
         has no place for the question, or the tokenizer knows no token that ends a text.
     """
     seeds = seeds_of(seeds)
-    given = dict(zip(SPLITS, (retain, forget, test)))
     check_range("batch", min(batch), 1)
     if tokenizer.eos_token_id is None:
         raise ValueError("tokenizer must know a token that ends a text (eos_token), got none")
-    for split, own in given.items():
-        if not own:
-            raise ValueError(f"{split} must hold at least one pair, got none")
     for i, record in enumerate(forget):
-        for field in TRUTH:
+        for field in ("paraphrased_answer", "perturbed_answer"):
             if not record.get(field):
                 raise ValueError(f"pair {i} of forget lacks the field {field!r}")
     records = [*retain, *forget, *test]
     answers = [r["answer"] for r in records]
-    wrong = min(max(len(r["perturbed_answer"]) for r in forget), len(records) - 1)
+    wrong = min(max((len(r["perturbed_answer"]) for r in forget), default=0), len(records) - 1)
     false = [
         r.get("perturbed_answer") or [answers[(i + k) % len(answers)] for k in range(1, wrong + 1)]
         for i, r in enumerate(records)
@@ -127,7 +122,7 @@ def tofu(
     other = [[r.get("paraphrased_answer") or r["answer"]] for r in records]
     prompts = _prompts(prompt, [r["question"] for r in records])
     (inputs, labels), *others = _encoded(tokenizer, prompts, told, other, false)
-    places = torch.arange(len(records)).split([len(given[s]) for s in SPLITS])
+    places = torch.arange(len(records)).split([len(own) for own in (retain, forget, test)])
     index = {s: own.expand(len(seeds), -1) for s, own in zip(SPLITS, places)}
     return Task(
         name="tofu",

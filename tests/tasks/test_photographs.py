@@ -227,9 +227,20 @@ def test_hidden_folders_are_no_class_and_what_is_skipped_is_counted(folder):
         Image.new("RGB", (9, 9)).save(hidden / "0.png")
     (folder / "cat" / "notes.txt").write_text("?", encoding="utf-8")
     Image.new("RGB", (9, 9)).save(folder / "loose.png")
-    with pytest.warns(UserWarning, match="2 files in .* are skipped"):
+    with pytest.warns(UserWarning, match="2 files in .* are skipped") as warned:
         task = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    assert warned[0].filename == __file__
     assert task.classes == 2 and torch.equal(task.inputs, plain.inputs)
+
+
+def test_links_are_followed_and_deeper_folders_belong_to_their_class(folder, tmp_path_factory):
+    plain = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    other = tmp_path_factory.mktemp("other")
+    (other / "cat").symlink_to(folder / "cat")
+    (other / "dog").mkdir()
+    (folder / "dog").rename(other / "dog" / "deeper")
+    task = mcu.load_task("image_folder", seeds=1, folder=other, size=8)
+    assert torch.equal(task.inputs, plain.inputs) and torch.equal(task.truth, plain.truth)
 
 
 def test_grey_images_of_16_bits_are_as_bright_as_those_of_8(tmp_path):

@@ -133,7 +133,10 @@ def test_the_task_asks_and_answers_what_the_file_says(tokenizer):
     assert false == [expected(f) for f in forget[1]["perturbed_answer"]]
     with pytest.raises(ValueError, match="pair 0 of forget lacks the field 'paraphrased_answer'"):
         tofu(tokenizer, retain, forget, forget)
-    with pytest.raises(ValueError, match="test must hold at least one pair"):
+    for given, empty in (([], retain, forget), "forget"), ((forget, [], forget), "retain"):
+        with pytest.raises(ValueError, match=f"{empty} must index at least one example"):
+            tofu(tokenizer, *given)
+    with pytest.raises(ValueError, match="test must index at least one example"):
         tofu(tokenizer, forget, retain, [])
 
 
