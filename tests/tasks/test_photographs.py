@@ -76,6 +76,8 @@ def test_cifar_10_is_read_as_it_is_published(cifar):
     for own, channel in zip(pixels(task, 47), images[7].reshape(3, -1)):
         assert np.corrcoef(own, channel)[0, 1] == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(task.inputs[:100].mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    (folder / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"cut off")
+    assert torch.equal(mcu.load_task("cifar10", seeds=1, folder=folder).inputs, task.inputs)
     (folder / torchvision.datasets.CIFAR10.filename).unlink()  # Unpacked once is enough.
     assert torch.equal(mcu.load_task("cifar10", seeds=1, folder=folder).inputs, task.inputs)
 
