@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import count
 
 import torch
@@ -181,21 +181,17 @@ def _teacher(
     architecture = theta.architecture.evaluating()
 
     @cache
-    def model(name: str) -> tuple[Tensor, dict]:
+    def model(name: str) -> Callable[[Tensor], Tensor]:
         rows = theta.rows
         if name == "incompetent":
             rows = incompetent_rows(theta.architecture, task.seeds).to(rows)
-        return rows, architecture.statistics(rows, task.inputs[task.retain])
+        statistics = architecture.statistics(rows, task.inputs[task.retain])
+        return torch.no_grad()(partial(architecture.logits, rows, statistics=statistics))
 
-    @torch.no_grad()
-    def logits(name: str, index: Tensor) -> Tensor:
-        rows, statistics = model(name)
-        return architecture.logits(rows, task.inputs[index], statistics=statistics)
-
-    whole = cache(lambda name: logits(name, index))
+    whole = cache(lambda name: model(name)(task.inputs[index]))
     if numbers <= TEACHER_NUMBERS:
         return lambda name, place: pick(whole(name), place)
-    return lambda name, place: logits(name, pick(index, place))
+    return lambda name, place: model(name)(task.inputs[pick(index, place)])
 
 
 def _total(

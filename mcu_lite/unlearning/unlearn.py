@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import descend, stream
-from mcu_lite.training.optimizers import gauss_newton_bartlett
+from mcu_lite.training.optimizers import EPS, RHO, gauss_newton_bartlett
 from mcu_lite.training.train import train
 from mcu_lite.unlearning.curriculum import Curriculum
 from mcu_lite.unlearning.methods import Method, check_switches
@@ -139,3 +140,34 @@ def _retrained(
     how = {"seed": seed + 10_000, "epochs": epochs, "lr": lr, "start": start}
     oracle = train(task, theta.architecture, split="retain", **how)
     return replace(oracle, label=recipe.name, origin=theta)
+
+
+def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
+    """Share of each row's coordinates that are clipped, shape (B,), from Sophia's two means.
+
+    Coordinates whose gradient has been 0 throughout, such as those of blank pixels, do not count.
+    """
+    moving = m != 0
+    return (moving & (m.abs() >= (RHO * h).clamp(min=EPS))).sum(1) / moving.sum(1)
+
+
+def clipped_share(
+    theta: Stack, task: Task, method: str, seed: int = 0, **recipe: float
+) -> tuple[pd.DataFrame, Tensor]:
+    """Unlearn as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
+
+    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One line a step and seed: step, seed, share.
+    rows : Tensor, shape (B, P)
+        Where the run ended.
+    """
+    shares: list[Tensor] = []
+    how = descent(theta, task, recipe_for(method, task, **recipe), seed, order=2)
+    rows, _ = descend(**how, watch=lambda m, h: shares.append(share_at_bound(m, h)))
+    pairs = [(step, seed) for step in range(len(shares)) for seed in task.seeds]
+    table = pd.DataFrame(pairs, columns=["step", "seed"])
+    return table.assign(share=torch.cat(shares).tolist()), rows

@@ -245,7 +245,7 @@ def test_bad_input_is_named(theta, task):
         (
             "retrain",
             {"lr": 0.01, "steps": 5},
-            "of the recipe it takes lr alone",
+            "no curriculum, order or recipe but lr",
         ),
         ("npo", {"curriculum": -1.0}, "curriculum"),
         ("npo", {"curriculum": math.inf}, "curriculum"),
