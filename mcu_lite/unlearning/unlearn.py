@@ -64,9 +64,8 @@ def unlearn(
     Raises
     ------
     ValueError
-        For an unknown method, order or part of a recipe, a negative curriculum, a stack of another
-        size than the task, a switch or a recipe for a method that retrains, or ``retrain_same`` of
-        models whose initialisation is not known.
+        For an unknown name, a negative curriculum, another number of models than the task has
+        splits, what a method that retrains does not take, or an initialisation that is not known.
 
     Examples
     --------
@@ -75,7 +74,6 @@ def unlearn(
     npo: 2 models, none diverged
     >>> a.origin is theta
     True
-    >>> second_order = unlearn(theta, task, "npo", order=2, steps=5)
     """
     chosen = recipe_for(method, task, **recipe)
     check_switches(chosen, curriculum, order, recipe)
