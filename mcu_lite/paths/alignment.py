@@ -88,9 +88,8 @@ def _match(row: np.ndarray, target: np.ndarray, units: list[np.ndarray], rounds:
 def hidden_units(architecture: Architecture) -> list[np.ndarray]:
     """Where each hidden unit of a chain of linear layers stands in a row: (units, k) a layer.
 
-    The layers must be defined in the order in which they are called.
     Line j holds the k positions in the row of unit j's incoming weights, bias and outgoing
-    weights: to exchange two units is to exchange two lines.
+    weights: to exchange two units is to exchange two lines. Layers count as defined, not as called.
     """
     modules = architecture.module.named_modules(remove_duplicate=False)
     layers = [name for name, module in modules if type(module) is nn.Linear]

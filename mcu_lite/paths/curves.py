@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import comb
-from typing import Any
 
 import numpy as np
 import torch
@@ -234,7 +233,7 @@ SAMPLING = {
 }
 
 
-def _objective(objective: Any, a: Stack, b: Stack, task: Task | None) -> Objective:
+def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
     if task is not None:
         check_rows(a, task, "a")
     if isinstance(objective, Objective):

@@ -50,14 +50,9 @@ class Curriculum:
     non-finite loss in row b leaves the means of that row as they were and gets weights 1, so
     that the row diverges by its loss, visibly, and the other rows do not notice.
 
-    Parameters
-    ----------
-    lam : float
-        λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute λ of
-        10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and
-        1.12: a curriculum that does nothing.
-    models : int
-        B.
+    `lam` > 0 is λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute
+    λ of 10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and 1.12:
+    a curriculum that does nothing.
     """
 
     def __init__(self, lam: float, models: int) -> None:

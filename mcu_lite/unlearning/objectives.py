@@ -81,10 +81,8 @@ def unlearning_objective(method: str | Method, theta: Stack, task: Task) -> Obje
             terms = (recipe.forget_weight, "forget", lost), (1.0, "retain", kept)
             for weight, split, term in terms:
                 if term is not None:
-                    weighted = (
-                        term if curriculum is None else curriculum.weights(term, split) * term
-                    )
-                    total = total + weight * weighted.mean(1)
+                    own = curriculum.weights(term, split) if curriculum else 1.0
+                    total = total + weight * (own * term).mean(1)
             if recipe.l1:
                 total = total + recipe.l1 * (1 - step / steps) * rows.abs().sum(1)
             return total
@@ -116,14 +114,14 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
 
 
 def _mean(models: Stack, task: Task, part: dict, loss: Callable[[Examples], Tensor]) -> Objective:
-    """Mean of a loss (B, n) of the examples of one part."""
-    batches_of = examples_of(models, task, part)
+    """Mean of a loss (B, n) of the examples of one part, after which it is named."""
+    batches_of, (name,) = examples_of(models, task, part), part
 
     def start(seed: int, steps: int) -> RowLoss:
         draw = batches_of(seed)
         return lambda rows: loss(*draw(rows)).mean(1)
 
-    return Objective(*part, start, None, len(models), may_draw(models.architecture))
+    return Objective(name, start, None, len(models), may_draw(models.architecture))
 
 
 def sizes_of(task: Task) -> dict[str, int]:
@@ -173,12 +171,9 @@ def _examples(
     wrong = (labels + torch.stack(shift).to(labels.device)) % task.classes
     wrong = wrong.where(labels != IGNORED, IGNORED)
     teacher = _teacher(theta, task, index, labels.numel() * task.classes)
-
-    def examples(place: Tensor, logits: Tensor) -> Examples:
-        given, other = pick(labels, place), pick(wrong, place)
-        return Examples(logits, given, other, lambda name: teacher(name, place))
-
-    return examples
+    return lambda place, logits: Examples(
+        logits, pick(labels, place), pick(wrong, place), partial(teacher, place=place)
+    )
 
 
 def _teacher(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -49,9 +48,8 @@ def unlearn(
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps. That is the
         curvature of the mean cross-entropy on the batches, whatever the method's objective.
     epochs : int
-        Of the methods that retrain, to which curriculum and order do not apply. They train as
-        `mcu_lite.train` does by default, from `Architecture.fresh`; call that function, on the
-        split "retain", where θo was trained otherwise than by the rate alone.
+        Of the methods that retrain. They train as `mcu_lite.train` does by default: where more
+        than the rate of θo differed from that, call it, on the split "retain".
     **recipe
         ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own; for
         the methods that retrain ``lr`` alone.
@@ -92,7 +90,7 @@ def descent(
     seed: int = 0,
     curriculum: Curriculum | None = None,
     order: int = 1,
-) -> dict[str, Any]:
+) -> dict:
     """Arguments with which `descend` unlearns by a method."""
     if recipe.begins != "original":
         raise ValueError(f"{recipe.name!r} retrains: it does not descend from the original")
