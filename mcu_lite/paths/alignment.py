@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, fx, nn
+from torch import nn
 
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
+
+UNSUPPORTED = "module must be a chain of nn.Linear layers to be aligned"
 
 
 def align(b: Stack, a: Stack, rounds: int = 50) -> Stack:
@@ -22,8 +22,8 @@ def align(b: Stack, a: Stack, rounds: int = 50) -> Stack:
     Parameters
     ----------
     b, a : Stack
-        B models each, of one architecture: a chain of ``nn.Linear`` with element-wise
-        functions between them, like ``mcu_lite.mlp``.
+        B models each, of one architecture: a chain of ``nn.Linear``, in the order of their
+        definition, with element-wise functions between them, like ``mcu_lite.mlp``.
     rounds : int
         At most so many passes over the hidden layers; it stops when nothing changes.
 
@@ -51,9 +51,7 @@ def align(b: Stack, a: Stack, rounds: int = 50) -> Stack:
     >>> bool(((align(other, theta).rows - theta.rows).norm() < (other.rows - theta.rows).norm()))
     True
     """
-    one, two = b.architecture, a.architecture
-    if (one.names, one.shapes) != (two.names, two.shapes):
-        raise ValueError("b and a have different architectures: their parameters do not match")
+    b.architecture.check_same(a.architecture, "b and a have different architectures")
     if len(b) != len(a):
         raise ValueError(f"b has {len(b)} models, a has {len(a)}")
     if rounds < 0:
@@ -88,78 +86,32 @@ def _match(row: np.ndarray, target: np.ndarray, units: list[np.ndarray], rounds:
 
 
 def hidden_units(architecture: Architecture) -> list[np.ndarray]:
-    """Where each hidden unit of a chain of linear layers stands in a row.
+    """Where each hidden unit of a chain of linear layers stands in a row: (units, k) a layer.
 
-    Parameters
-    ----------
-    architecture : Architecture
-
-    Returns
-    -------
-    list of int arrays, shape (units, k)
-        One array a hidden layer. Line j holds the k positions in the row of unit j's incoming
-        weights, bias and outgoing weights: to exchange two units is to exchange two lines.
-
-    Raises
-    ------
-    ValueError
-        If the module is not a chain of ``nn.Linear``.
+    Line j holds the k positions in the row of unit j's incoming weights, bias and outgoing
+    weights: to exchange two units is to exchange two lines. Layers count as defined, not as called.
     """
-    graph = _trace(architecture.module)
-    modules = dict(graph.named_modules())
-    calls = [n for n in graph.graph.nodes if isinstance(modules.get(n.target), nn.Linear)]
+    modules = architecture.module.named_modules(remove_duplicate=False)
+    layers = [name for name, module in modules if type(module) is nn.Linear]
     place = architecture.named(torch.arange(architecture.size))
-    weights = [place.pop(f"{n.target}.weight", None) for n in calls]
-    biases = [place.pop(f"{n.target}.bias", None) for n in calls]
-    if place or not calls or any(w is None for w in weights):
-        raise _unsupported(
-            f"it also has {', '.join(place)}" if place else "a layer is frozen, shared or missing"
-        )
-    if any(w.shape[0] != v.shape[1] for w, v in zip(weights, weights[1:])):
-        raise _unsupported("a layer's outputs are not the inputs of the next")
+    weights = [place.pop(f"{name}.weight", None) for name in layers]
+    biases = [place.pop(f"{name}.bias", None) for name in layers]
+    if place or not layers or any(w is None for w in weights):
+        why = f"it also has {', '.join(place)}" if place else "a layer is frozen, shared or missing"
+        raise ValueError(f"{UNSUPPORTED}: {why}")
+    if any(len(w) != v.shape[1] for w, v in zip(weights, weights[1:])):
+        raise ValueError(f"{UNSUPPORTED}: a layer's outputs are not the inputs of the next")
     units = [
         torch.cat([w, *([] if bias is None else [bias[:, None]]), v.T], dim=1).numpy()
         for w, bias, v in zip(weights, biases, weights[1:])
     ]
-    _probe(architecture, graph.graph, calls[0], weights[0].shape[1], units)
-    return units
-
-
-def _trace(module: nn.Module) -> fx.GraphModule:
-    """Record the order of calls; it need not be the order in which layers were defined."""
-    try:
-        return fx.symbolic_trace(copy.deepcopy(module).eval())
-    except Exception as error:  # Whatever forward() raises when it is given a proxy.
-        raise _unsupported(f"its forward() cannot be traced: {error}") from error
-
-
-def _probe(
-    architecture: Architecture, graph: fx.Graph, first: fx.Node, inputs: int, units: list
-) -> None:
-    """Exchange units of a random model; its outputs tell whether layers only follow each other.
-
-    Shortcuts, and functions that mix units, do not show in the parameters.
-    """
+    # Shortcuts, and functions that mix units, do not show in the parameters, but in the outputs.
     rng = np.random.default_rng(0)
-    row = 0.1 * rng.normal(size=architecture.size)
-    other = row.copy()
+    rows = np.tile(0.1 * rng.normal(size=architecture.size), (2, 1))
     for own in units:
-        other[own] = other[rng.permutation(own)]
-    x = torch.from_numpy(rng.normal(size=(8, inputs)))
-    given: dict[fx.Node, Tensor] = {}
-    for node in graph.nodes:  # What comes before the first layer is given, of whatever shape.
-        if node is first:
-            break
-        given[node] = x
-    values = []
-    for weights in (row, other):
-        module = architecture.module_at(torch.from_numpy(weights)).double().eval()
-        run = fx.Interpreter(fx.GraphModule(module, graph))
-        with torch.no_grad():
-            values.append(run.run(x, initial_env=dict(given)))
-    if not torch.allclose(*values):
-        raise _unsupported("permuting its hidden units changes its outputs")
-
-
-def _unsupported(why: str) -> ValueError:
-    return ValueError(f"module must be a chain of nn.Linear layers to be aligned: {why}")
+        rows[1, own] = rows[1, rng.permutation(own)]
+    x = torch.from_numpy(rng.normal(size=(8, weights[0].shape[1])))
+    measured = architecture.to("cpu").evaluating()
+    if not torch.allclose(*measured.logits(torch.from_numpy(rows), x, shared=True)):
+        raise ValueError(f"{UNSUPPORTED}: permuting its hidden units changes its outputs")
+    return units

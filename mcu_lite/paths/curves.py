@@ -22,25 +22,13 @@ from mcu_lite.unlearning.objectives import Objective, retain_objective, unlearni
 
 
 def bezier_weights(t: Tensor, points: int) -> Tensor:
-    """Bernstein polynomials: weights of `points` control points at each t, shape (..., points).
-
-    Examples
-    --------
-    >>> bezier_weights(torch.tensor(0.5), 3).tolist()
-    [0.25, 0.5, 0.25]
-    """
+    """Bernstein polynomials: weights of `points` control points at each t, shape (..., points)."""
     n = points - 1
     return torch.stack([comb(n, k) * t**k * (1 - t) ** (n - k) for k in range(points)], dim=-1)
 
 
 def chain_weights(t: Tensor, points: int) -> Tensor:
-    """Hat functions of a polygonal chain with equally long intervals of t, shape (..., points).
-
-    Examples
-    --------
-    >>> chain_weights(torch.tensor(0.25), 3).tolist()
-    [0.5, 0.5, 0.0]
-    """
+    """Hat functions of a polygonal chain with equally long intervals of t, shape (..., points)."""
     knots = torch.arange(points, dtype=t.dtype, device=t.device)
     return (1 - (t.unsqueeze(-1) * (points - 1) - knots).abs()).clamp(min=0)
 
@@ -99,7 +87,8 @@ class Path:
         if t.ndim != 1 or not ((t >= 0) & (t <= 1)).all():
             raise ValueError(f"ts must be a list of numbers in [0, 1], got {ts}")
         weights = CURVES[self.kind](t, len(self.control)).to(self.control)
-        with whole_precision(self.control):
+        # Below an autocast models are computed in less precision, but not made of it.
+        with torch.autocast(weights.device.type, enabled=False):
             return torch.tensordot(weights, self.control, dims=1)
 
     def part(self, which: slice) -> Path:
@@ -178,11 +167,6 @@ def connect(
         For an unknown curve, objective or sampling, endpoints of different architecture or
         number, or an objective that is missing or does not give one loss a curve.
 
-    Notes
-    -----
-    The gradient reaches the control points through φ(t) = Σ W_k(t) θ_k, so the
-    factor 2t(1-t) of the quadratic curve is part of it.
-
     Examples
     --------
     >>> path = connect(a, b, task, objective="npo", steps=5)
@@ -198,9 +182,11 @@ def connect(
     Linear(in_features=3, out_features=2, bias=True)
     """
     known("curve", curve, CURVES)
-    known("sampling", sampling, SAMPLING)
+    draw_t = SAMPLING[known("sampling", sampling, SAMPLING)]
     a, b = (m if isinstance(m, Stack) else Stack.of(m) for m in (a, b))
-    _check_ends(a, b)
+    a.architecture.check_same(b.architecture, "a and b have different architectures")
+    if len(a) != len(b):
+        raise ValueError(f"a has {len(a)} models, b has {len(b)}")
     if bends < 1:
         raise ValueError(f"bends must be at least 1, got {bends}")
     diverged = a.diverged | b.diverged
@@ -210,19 +196,17 @@ def connect(
     objective = _objective(objective, a, b, task)
     # Not the batches on which `a` was unlearned, which `b` has not seen.
     fit = stream("curve", seed)
-    loss, weigh = objective.start(fit, steps), CURVES[curve]
-    seeds = range(len(a)) if task is None else task.seeds
-    rngs = generators("t along the curve", seed, seeds)
+    loss = objective.start(fit, steps)
+    rngs = generators("t along the curve", seed, range(len(a)) if task is None else task.seeds)
     ends = torch.stack([a.rows, b.rows], 1)
+    chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
 
     def loss_on_curve(inner: Tensor) -> Tensor:
-        weights = weigh(SAMPLING[sampling](rngs).to(a.rows), bends + 2)
-        return loss(_blend(weights, ends, inner))
+        t = torch.stack([draw_t(rng) for rng in rngs]).to(a.rows)
+        return loss(_blend(CURVES[curve](t, bends + 2), ends, inner))
 
-    chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
-    inner = a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord
     inner, lost = descend(
-        inner,
+        ends[:, :1] * (1 - chord) + ends[:, 1:] * chord,
         loss_on_curve,
         steps=steps,
         lr=lr,
@@ -238,48 +222,31 @@ def connect(
 def _blend(weights: Tensor, ends: Tensor, inner: Tensor) -> Tensor:
     """Row b at its own t: weights (B, K), ends (B, 2, P) and inner control points (B, K-2, P)."""
     weights = weights.unsqueeze(1)
-    with whole_precision(ends):
+    with torch.autocast(ends.device.type, enabled=False):
         # Two allocations in all: at these sizes memory costs more than arithmetic.
         return (weights[..., [0, -1]] @ ends).baddbmm_(weights[..., 1:-1], inner).squeeze(1)
 
 
-def whole_precision(rows: Tensor) -> torch.autocast:
-    """Below `torch.autocast` models are computed in less precision, but not made of it."""
-    return torch.autocast(rows.device.type, enabled=False)
-
-
-def _uniform(rngs: list[torch.Generator]) -> Tensor:
-    return torch.stack([torch.rand((), generator=rng) for rng in rngs])
-
-
-def _normal(rngs: list[torch.Generator]) -> Tensor:
-    return torch.stack([0.5 + 0.1 * torch.randn((), generator=rng) for rng in rngs]).clamp(0, 1)
-
-
-SAMPLING = {"uniform": _uniform, "normal": _normal}
-
-
-def _check_ends(a: Stack, b: Stack) -> None:
-    a.architecture.check_same(b.architecture, "a and b have different architectures")
-    if len(a) != len(b):
-        raise ValueError(f"a has {len(a)} models, b has {len(b)}")
+SAMPLING = {
+    "uniform": lambda rng: torch.rand((), generator=rng),
+    "normal": lambda rng: (0.5 + 0.1 * torch.randn((), generator=rng)).clamp(0, 1),
+}
 
 
 def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
     if task is not None:
         check_rows(a, task, "a")
     if isinstance(objective, Objective):
-        if objective.models not in (None, len(a)):
+        models = objective.models
+        if models not in (None, len(a)):
             raise ValueError(
-                f"objective {objective.name!r} is one of {objective.models} models, not {len(a)}"
+                f"objective {objective.name!r} is one of {models} models, not {len(a)}"
             )
         return objective
     if callable(objective):
         return function_objective(objective, a.architecture)
     if objective is None or task is None:
-        raise ValueError(
-            "a curve is fitted on an objective: give a task and the name of one, or a function"
-        )
+        raise ValueError("objective must be a function, or a name that comes with a task")
     theta = a.origin or b.origin or a
     if known("objective", objective, ["retain", *METHODS]) == "retain":
         return retain_objective(theta, task)

@@ -5,39 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from mcu_lite.models.architecture import Architecture
-from mcu_lite.models.templates import copied
+from mcu_lite.models.batching import on_16_bytes
+from mcu_lite.models.templates import apart, copied
 from mcu_lite.unlearning.objectives import Objective
 
 
 def function_objective(function: Callable, architecture: Architecture) -> Objective:
-    """Call a user's loss model by model: it may do anything, so it is not vectorised."""
+    """Call a user's loss model by model, on an ordinary module: it may do anything."""
     name = getattr(function, "__name__", "function")
-    applied = _Applied(function, copied(architecture.module))
+    module = copied(architecture.module)
+    # A module that writes into what it is given would change the user's data.
+    module.register_forward_pre_hook(
+        lambda _, *given: tree_map_only(Tensor, Tensor.clone, given), with_kwargs=True
+    )
+    own = dict(module.named_parameters())
+    weights = [own[n] for n in architecture.names]
 
     def one(row: Tensor) -> Tensor:
-        named = {f"module.{n}": v for n, v in architecture.named(row).items()}
-        value = functional_call(applied, named, ())
+        for weight, part in zip(weights, on_16_bytes(architecture.named(row.detach())).values()):
+            weight.data = part
+        buffers = {n: buffer.clone() for n, buffer in module.named_buffers()}
+        value = function(module)
+        if changed := apart(buffers, dict(module.named_buffers())):
+            raise ValueError(f"module changes its buffer {changed[0]!r}, which a row cannot carry")
         if not isinstance(value, Tensor) or value.ndim:
             got = getattr(value, "shape", value)
             raise ValueError(f"objective {name!r} must return a scalar tensor, got {got}")
-        return value
+        if not value.requires_grad:
+            return value
+        # Now, and not when `descend` asks: for a checkpoint the module runs again.
+        found = torch.autograd.grad(value, weights, allow_unused=True)
+        if not any(isinstance(g, Tensor) for g in found):
+            return value.detach()
+        pairs = zip(weights, found)
+        gradient = torch.cat(
+            [(w.new_zeros(w.shape) if g is None else g).flatten() for w, g in pairs]
+        )
+        return value.detach() + gradient @ (row - row.detach())
 
-    def loss(rows: Tensor) -> Tensor:
-        return torch.stack([one(row) for row in rows])
-
-    return Objective(name, lambda seed, steps: loss)
-
-
-class _Applied(nn.Module):
-    """A function of a module as a module, so that its parameters are swapped while it runs."""
-
-    def __init__(self, function: Callable, module: nn.Module) -> None:
-        super().__init__()
-        self.function, self.module = function, module
-
-    def forward(self) -> Tensor:
-        return self.function(self.module)
+    return Objective(name, lambda seed, steps: lambda rows: torch.stack([one(row) for row in rows]))

@@ -40,33 +40,22 @@ class Plane:
 
     def rows(self, points: Tensor) -> Tensor:
         """Models at coordinates (..., B, 2), shape (..., B, P)."""
-        points = points.double()
-        rows = self.origin + sum(points[..., k, None] * self.basis[k] for k in (0, 1))
-        return rows.float()
+        return (self.origin + self._offset(points.double())).float()
 
     def distance(self, rows: Tensor) -> Tensor:
         """How far rows (..., B, P) lie off the plane, shape (..., B)."""
-        apart, at = rows.double() - self.origin, self.coordinates(rows)
-        inside = sum(at[..., k, None] * self.basis[k] for k in (0, 1))
-        return (apart - inside).norm(dim=-1)
+        offset = self._offset(self.coordinates(rows))
+        return (rows.double() - self.origin - offset).norm(dim=-1)
+
+    def _offset(self, points: Tensor) -> Tensor:
+        return sum(points[..., k, None] * self.basis[k] for k in (0, 1))
 
 
 def plane(a: Tensor | Stack, b: Tensor | Stack, c: Tensor | Stack) -> Plane:
-    """Lay a plane through three models of each seed, as Garipov et al. (2018) draw it.
+    """Lay a plane through three models (B, P) of each seed, as Garipov et al. (2018) draw it.
 
-    Parameters
-    ----------
-    a, b, c : Tensor, shape (B, P), or Stack
-        At the origin, on the first axis, and on the side of the second axis.
-
-    Returns
-    -------
-    Plane
-
-    Raises
-    ------
-    ValueError
-        If their shapes differ, or if the three models of a seed lie on one line.
+    `a` lies at the origin, `b` on the first axis, `c` on the side of the second axis. The three
+    models of a seed must not lie on one line.
     """
     a, b, c = (m.rows if isinstance(m, Stack) else m for m in (a, b, c))
     if a.ndim != 2 or not a.shape == b.shape == c.shape:
@@ -92,18 +81,8 @@ def plane(a: Tensor | Stack, b: Tensor | Stack, c: Tensor | Stack) -> Plane:
 def grid(plane: Plane, points: int = 25, margin: tuple[float, float] = (0.2, 0.2)) -> Tensor:
     """Even grid around the corners, the same for all seeds in units of each seed's chord.
 
-    Parameters
-    ----------
-    plane : Plane
-    points : int
-        On either side, at least 2.
-    margin : pair of float
-        Space around the corners of all seeds, as a share of what they span along x and y.
-
-    Returns
-    -------
-    Tensor, shape (points, points, B, 2)
-        Coordinates; the first axis goes along y.
+    Coordinates, shape (points, points, B, 2); the first axis goes along y. `margin` is the space
+    around the corners of all seeds, as a share of what they span along x and y.
     """
     if points < 2 or not min(margin) >= 0:
         raise ValueError(f"points must be >= 2 and margin >= 0, got {points} and {margin}")

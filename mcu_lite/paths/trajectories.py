@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import count
 
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import known
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import RowLoss, descend
-from mcu_lite.unlearning.methods import RECIPE
-from mcu_lite.unlearning.objectives import recipe_for, unlearning_objective
+from mcu_lite.unlearning.objectives import recipe_for
+from mcu_lite.unlearning.unlearn import descent
 
 
 def trajectory(
@@ -23,37 +21,11 @@ def trajectory(
 ) -> Tensor:
     """Unlearn as `mcu_lite.unlearn` does and keep the models on the way, shape (S, B, P).
 
-    Fewer steps would not do: the rate decays over all of them, so a shorter run goes elsewhere.
-
-    Parameters
-    ----------
-    theta : Stack
-        The original models, with which the trajectory begins.
-    task : Task
-    method : str
-        A name in ``METHODS`` that starts from the original; first order, without curriculum.
-    seed : int
-        Of the order of the data.
-    every : int
-        A model is kept every so many steps, and the last one in any case.
-    **recipe
-        ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own.
-
-    Returns
-    -------
-    Tensor
-        NaN throughout for models that diverged on the way.
+    The first is the original, then comes a model every so many steps, and in any case the last
+    one. Fewer steps would not do: the rate decays over all of them, so a shorter run goes
+    elsewhere. Models that diverged on the way are NaN throughout.
     """
-    for part in recipe:
-        known("part of the recipe", part, RECIPE)
-    chosen = replace(recipe_for(method, task), **recipe)
-    if chosen.begins != "original":
-        raise ValueError(f"method {method!r} retrains: its way does not begin at the original")
-    check_rows(theta, task)
-    objective = unlearning_objective(chosen, theta, task)
-    how = {"steps": chosen.steps, "lr": chosen.lr, "mask": objective.mask, "seed": seed}
-    how |= {"draws": objective.draws}
-    return _record(theta.rows, objective.start(seed, chosen.steps), every, **how)
+    return _recorded(every, **descent(theta, task, recipe_for(method, task, **recipe), seed))
 
 
 def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0) -> Tensor:
@@ -68,10 +40,10 @@ def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0
         noise = torch.stack([torch.randn(rows.shape[1], generator=rng) for rng in rngs]).to(rows)
         return (noise * rows).sum(1)
 
-    return _record(theta.rows, loss, 1, steps=steps, lr=lr, draws=False)
+    return _recorded(1, theta.rows, loss, steps=steps, lr=lr, draws=False)
 
 
-def _record(start: Tensor, loss: RowLoss, every: int, *, steps: int, **descent) -> Tensor:
+def _recorded(every: int, start: Tensor, loss: RowLoss, **how) -> Tensor:
     """Descend and keep the rows at every so many calls of the loss, and the last ones."""
     if every < 1:
         raise ValueError(f"every must be at least 1 step, got {every}")
@@ -82,7 +54,7 @@ def _record(start: Tensor, loss: RowLoss, every: int, *, steps: int, **descent) 
             kept.append(rows.detach().clone())
         return loss(rows)
 
-    last, diverged = descend(start, recorded, steps=steps, label="recording", **descent)
+    last, diverged = descend(start, recorded, **how)
     rows = torch.stack([*kept, last])
     rows[:, diverged] = torch.nan
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 from scipy.special import lambertw
@@ -13,25 +12,16 @@ from torch import Tensor
 SMALLEST_SCALE = 1e-6
 # W begins at -1/e, but the floating-point number of that name lies outside, where SciPy says NaN.
 EASIEST = -2.0 / math.e + 1e-15
+MOMENTUM = 0.9
+"""Weight of the past in the running means."""
 
 
 def superloss_weights(losses: Tensor, threshold: Tensor, lam: Tensor | float) -> Tensor:
     """Confidence σ* that SuperLoss gives each example, above 1 for easy ones and below for hard.
 
-    Parameters
-    ----------
-    losses : Tensor, shape (B, n)
-        Of any sign, one row per model.
-    threshold : Tensor, shape (B,) or ()
-        τ, the loss of an example of weight 1.
-    lam : float or Tensor, shape (B,)
-        λ > 0 in the unit of the losses; the larger, the closer all weights are to 1.
-
-    Returns
-    -------
-    Tensor, shape (B, n)
-        Between 0 and e, in the dtype and on the device of `losses`, without gradient. NaN where
-        an argument is NaN.
+    Of losses (B, n) of any sign; `threshold` (B,) or () is τ, the loss of an example of weight 1;
+    `lam` > 0, a number or (B,), is λ in the unit of the losses: the larger, the closer all weights
+    are to 1. They lie between 0 and e and carry no gradient. NaN where an argument is NaN.
 
     Notes
     -----
@@ -40,10 +30,10 @@ def superloss_weights(losses: Tensor, threshold: Tensor, lam: Tensor | float) ->
     minimum, its derivative with respect to l is σ* itself (envelope theorem). So losses that are
     weighted by the detached σ* have the gradient of SuperLoss; W is never differentiated.
     """
-    lam = _column(lam)
+    lam, threshold = (_double(v).reshape(-1, 1) for v in (lam, threshold))
     if (lam <= 0).any():
         raise ValueError(f"lam must be > 0, got {lam.min().item()}")
-    excess = (_double(losses) - _column(threshold)) / lam
+    excess = (_double(losses) - threshold) / lam
     w = lambertw(0.5 * excess.clamp(min=EASIEST).numpy()).real
     return torch.from_numpy(w).neg().exp().to(losses)
 
@@ -53,55 +43,30 @@ def _double(values: Tensor | float) -> Tensor:
     return torch.as_tensor(values).detach().to("cpu", torch.float64)
 
 
-def _column(values: Tensor | float) -> Tensor:
-    return _double(values).reshape(-1, 1)
-
-
-@dataclass
 class Curriculum:
-    """SuperLoss weights around a running mean, for one run of one population.
+    """SuperLoss weights around running means, for one run of B models.
 
-    Parameters
-    ----------
-    lam : float
-        λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute λ of
-        10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and
-        1.12: a curriculum that does nothing.
-    momentum : float
-        Weight of the past in the running means, in [0, 1).
-
-    Notes
-    -----
     Each split and each row has its own means; they begin with the first batch. A batch with a
     non-finite loss in row b leaves the means of that row as they were and gets weights 1, so
     that the row diverges by its loss, visibly, and the other rows do not notice.
+
+    `lam` > 0 is λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute
+    λ of 10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and 1.12:
+    a curriculum that does nothing.
     """
 
-    lam: float = 1.0
-    momentum: float = 0.9
-    _means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
-    _spread: Tensor | None = field(default=None, init=False, repr=False)
-    _steps: Tensor | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lam < math.inf:
-            raise ValueError(f"lam must be > 0 and finite, got {self.lam}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+    def __init__(self, lam: float, models: int) -> None:
+        self.lam = lam
+        self._means: dict[str, tuple[Tensor, Tensor]] = {}
+        self._spread, self._steps = torch.zeros(models, 2), torch.zeros(models)
 
     def weights(self, losses: Tensor, split: str) -> Tensor:
         """Update the means of `split` with a batch (B, n), and return its weights (B, n)."""
         values, unknown = _double(losses), torch.full((len(losses),), torch.nan).double()
-        if self._steps is None:
-            self._steps, self._spread = torch.zeros(len(losses)), torch.zeros(len(losses), 2)
-        if losses.ndim != 2 or len(losses) != len(self._steps):
-            raise ValueError(
-                f"losses must have shape ({len(self._steps)}, n), got {tuple(losses.shape)}"
-            )
         mean, scale = self._means.get(split, (unknown, unknown))
         usable = values.isfinite().all(1)
-        mean = self._blend(mean, values.mean(1), usable)
-        scale = self._blend(scale, (values - _column(mean)).abs().mean(1), usable)
+        mean = _blend(mean, values.mean(1), usable)
+        scale = _blend(scale, (values - mean.unsqueeze(1)).abs().mean(1), usable)
         self._means[split] = mean, scale
         weights = superloss_weights(values, mean, self.lam * scale.clamp(min=SMALLEST_SCALE))
         weights = weights.where(usable.unsqueeze(1), 1.0)
@@ -110,16 +75,15 @@ class Curriculum:
         self._steps += usable
         return weights.to(losses)
 
-    def _blend(self, past: Tensor, now: Tensor, usable: Tensor) -> Tensor:
-        mixed = (self.momentum * past + (1.0 - self.momentum) * now).where(past.isfinite(), now)
-        return mixed.where(usable, past)
-
     @property
     def spread(self) -> Tensor:
         """5% and 95% quantile of a batch's weights, averaged over all batches, shape (B, 2).
 
         Both near 1 say that the curriculum does nothing. NaN for a row without a finite batch.
         """
-        if self._steps is None:
-            raise ValueError("spread is known after the first call of weights()")
         return self._spread / self._steps.unsqueeze(1)
+
+
+def _blend(past: Tensor, now: Tensor, usable: Tensor) -> Tensor:
+    mixed = (MOMENTUM * past + (1.0 - MOMENTUM) * now).where(past.isfinite(), now)
+    return mixed.where(usable, past)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from math import inf
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -22,12 +23,10 @@ class Method:
 
     Parameters
     ----------
-    name : str
+    name, terms, source
+        As for `method`.
     losses : function of (forget, retain), both `Examples`
         Returns the two per-example losses; None for an absent term.
-    terms : tuple of two str
-        The forget and the retain term in words, for tables.
-    source : str
     forget_weight : float
         Weight of the forget term; the retain term has weight 1.
     lr, steps
@@ -75,7 +74,6 @@ METHODS: dict[str, Method] = {}
 FIELDS = [field.name for field in fields(Method) if field.name not in ("name", "losses")]
 RECIPE = ("lr", "steps", "forget_weight")
 TAKEN = ("original", "retain")
-TwoLosses = Callable[[Examples, Examples], Losses]
 
 
 def method(
@@ -85,7 +83,7 @@ def method(
     *,
     version: str = "",
     **recipe: float | str,
-) -> Callable[[TwoLosses], TwoLosses]:
+) -> Callable[[Callable], Callable]:
     """Register a function of (forget, retain) as an unlearning method.
 
     The function gets two `Examples`, a batch of each split, and returns two losses per example,
@@ -130,7 +128,7 @@ def method(
         if not 0 < recipe.get(part, 1) <= 1:
             raise ValueError(f"{part} must lie in (0, 1], got {recipe[part]}")
 
-    def register(losses: TwoLosses) -> TwoLosses:
+    def register(losses: Callable) -> Callable:
         if version:
             losses.version = version
         summary = (losses.__doc__ or "").strip().split("\n")[0]
@@ -143,20 +141,16 @@ def method(
 def check_switches(recipe: Method, curriculum: float, order: int, changes: dict) -> None:
     """Raise a `ValueError` unless a method takes these switches and changes of its recipe."""
     known("order", order, (1, 2))
-    if not curriculum >= 0:
-        raise ValueError(f"curriculum must be >= 0, got {curriculum}")
-    if recipe.begins == "original":
-        return
-    if curriculum or order == 2:
-        raise ValueError(f"{recipe.name!r} retrains: curriculum and order do not apply to it")
-    if set(changes) - {"lr"}:
+    if not 0 <= curriculum < inf:
+        raise ValueError(f"curriculum must be >= 0 and finite, got {curriculum}")
+    if recipe.begins != "original" and (curriculum or order == 2 or set(changes) - {"lr"}):
         raise ValueError(
-            f"{recipe.name!r} retrains: of the recipe it takes lr alone, got {changes}"
+            f"{recipe.name!r} retrains: it takes no curriculum, order or recipe but lr"
         )
 
 
-CE = "cross-entropy"
-ABSENT = "none"
+CE, WRONG, ABSENT = "cross-entropy", "cross-entropy with another label", "none"
+KL, NPO = "KL(original ‖ model)", "2/β · log(1 + (p/p₀)^β)"
 
 
 @method("retrain", (ABSENT, CE), "the oracle; Bourtoule et al. 2021", begins="fresh")
@@ -194,13 +188,13 @@ def graddiff(forget: Examples, retain: Examples, cap: float = 4.0) -> Losses:
     return -forget.loss.clamp(max=cap), retain.loss
 
 
-@method("npo", ("2/β · log(1 + (p/p₀)^β)", CE), "Zhang et al. 2024", forget_weight=0.1)
+@method("npo", (NPO, CE), "Zhang et al. 2024", forget_weight=0.1)
 def npo(forget: Examples, retain: Examples, beta: float = 1.0) -> Losses:
     """Negative preference optimisation: make the label less probable than the original has it."""
     return npo_forget(forget, retain, beta)[0], retain.loss
 
 
-@method("npo_forget", ("2/β · log(1 + (p/p₀)^β)", ABSENT), "Zhang et al. 2024", lr=5e-4, steps=15)
+@method("npo_forget", (NPO, ABSENT), "Zhang et al. 2024", lr=5e-4, steps=15)
 def npo_forget(forget: Examples, retain: Examples, beta: float = 1.0) -> Losses:
     """Negative preference optimisation on the forget set alone."""
     return -2.0 / beta * logsigmoid(-beta * forget.log_ratio), None
@@ -213,35 +207,20 @@ def simnpo(forget: Examples, retain: Examples, beta: float = 1.0, gamma: float =
 
 
 @method(
-    "random_labels",
-    ("cross-entropy with another label", CE),
-    "Golatkar et al. 2020; Graves et al. 2021",
-    forget_weight=0.01,
+    "random_labels", (WRONG, CE), "Golatkar et al. 2020; Graves et al. 2021", forget_weight=0.01
 )
 def random_labels(forget: Examples, retain: Examples) -> Losses:
     """Learn wrong labels for the forget set, drawn once for each seed."""
     return per_example(forget.logits, forget.wrong), retain.loss
 
 
-@method(
-    "bad_teacher",
-    ("KL(incompetent ‖ model)", "KL(original ‖ model)"),
-    "Chundawat et al. 2023",
-    forget_weight=0.03,
-)
+@method("bad_teacher", ("KL(incompetent ‖ model)", KL), "Chundawat et al. 2023", forget_weight=0.03)
 def bad_teacher(forget: Examples, retain: Examples) -> Losses:
     """Imitate an untrained teacher on the forget set and the original on the retain set."""
     return forget.kl_from(forget.incompetent), retain.kl_from(retain.original)
 
 
-@method(
-    "salun",
-    ("cross-entropy with another label", CE),
-    "Fan et al. 2024 (ICLR)",
-    forget_weight=0.01,
-    lr=2e-3,
-    saliency=0.5,
-)
+@method("salun", (WRONG, CE), "Fan et al. 2024 (ICLR)", forget_weight=0.01, lr=2e-3, saliency=0.5)
 def salun(forget: Examples, retain: Examples) -> Losses:
     """Random labels, on the half of the weights that matter most for the forget loss."""
     return random_labels(forget, retain)
@@ -249,7 +228,7 @@ def salun(forget: Examples, retain: Examples) -> Losses:
 
 @method(
     "scrub",
-    ("−min(KL(original ‖ model), 4), in alternate steps, ended early", "KL(original ‖ model) + CE"),
+    (f"−min({KL}, 4), in alternate steps, ended early", KL + " + CE"),
     "Kurmanji et al. 2023",
     forget_weight=0.3,
     lr=2e-3,

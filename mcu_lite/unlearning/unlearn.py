@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
+import pandas as pd
+import torch
 from torch import Tensor
 
-from mcu_lite.checks import known
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import descend, stream
-from mcu_lite.training.optimizers import Watch, gauss_newton_bartlett
+from mcu_lite.training.optimizers import EPS, RHO, gauss_newton_bartlett
 from mcu_lite.training.train import train
 from mcu_lite.unlearning.curriculum import Curriculum
-from mcu_lite.unlearning.methods import RECIPE, Method, check_switches
-from mcu_lite.unlearning.objectives import Objective, recipe_for, unlearning_objective
+from mcu_lite.unlearning.methods import Method, check_switches
+from mcu_lite.unlearning.objectives import examples_of, recipe_for, unlearning_objective
 
 
 def unlearn(
@@ -47,9 +48,8 @@ def unlearn(
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps. That is the
         curvature of the mean cross-entropy on the batches, whatever the method's objective.
     epochs : int
-        Of the methods that retrain, to which curriculum and order do not apply. They train as
-        `mcu_lite.train` does by default, from `Architecture.fresh`; call that function, on the
-        split "retain", where θo was trained otherwise than by the rate alone.
+        Of the methods that retrain. They train as `mcu_lite.train` does by default: where more
+        than the rate of θo differed from that, call it, on the split "retain".
     **recipe
         ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own; for
         the methods that retrain ``lr`` alone.
@@ -62,9 +62,8 @@ def unlearn(
     Raises
     ------
     ValueError
-        For an unknown method, order or part of a recipe, a negative curriculum, a stack of another
-        size than the task, a switch or a recipe for a method that retrains, or ``retrain_same`` of
-        models whose initialisation is not known.
+        For an unknown name, a negative curriculum, another number of models than the task has
+        splits, what a method that retrains does not take, or an initialisation that is not known.
 
     Examples
     --------
@@ -73,73 +72,98 @@ def unlearn(
     npo: 2 models, none diverged
     >>> a.origin is theta
     True
-    >>> second_order = unlearn(theta, task, "npo", order=2, steps=5)
     """
-    for part in recipe:
-        known("part of the recipe", part, RECIPE)
-    chosen = replace(recipe_for(method, task), **recipe)
+    chosen = recipe_for(method, task, **recipe)
     check_switches(chosen, curriculum, order, recipe)
-    check_rows(theta, task)
     if chosen.begins != "original":
-        result = _retrain(theta, task, chosen, seed, epochs, recipe.get("lr"))
-    else:
-        result = descend_from(theta, task, chosen, seed, curriculum, order)
-    return result.with_rows(result.rows, label=method, origin=theta)
+        return _retrained(theta, task, chosen, seed, epochs, recipe.get("lr"))
+    weights = Curriculum(float(curriculum), len(theta)) if curriculum else None
+    rows, diverged = descend(**descent(theta, task, chosen, seed, weights, order))
+    spread = weights.spread if weights else None
+    return Stack(theta.architecture, rows, method, origin=theta, diverged=diverged, spread=spread)
 
 
-def descend_from(
+def descent(
     theta: Stack,
     task: Task,
     recipe: Method,
     seed: int = 0,
-    lam: float = 0.0,
+    curriculum: Curriculum | None = None,
     order: int = 1,
-    watch: Watch | None = None,
-) -> Stack:
-    """Descend from θo on a method's objective; `watch` is called after each step of Sophia."""
-    curriculum = Curriculum(float(lam)) if lam else None
-    begin = None if curriculum is None else lambda: curriculum
-    objective = unlearning_objective(recipe, theta, task, curriculum=begin)
-    rows, diverged = descend(
-        theta.rows,
-        objective.start(seed, recipe.steps),
-        steps=recipe.steps,
-        lr=recipe.lr,
-        mask=objective.mask,
-        curvature=curvature_of(objective, seed, task.seeds) if order == 2 else None,
-        watch=watch,
-        draws=objective.draws,
-        seed=seed,
-        label=f"unlearning by {recipe.name}",
-    )
-    spread = curriculum.spread if curriculum else None
-    return Stack(theta.architecture, rows, diverged=diverged, spread=spread)
+) -> dict:
+    """Arguments with which `descend` unlearns by a method."""
+    if recipe.begins != "original":
+        raise ValueError(f"{recipe.name!r} retrains: it does not descend from the original")
+    objective = unlearning_objective(recipe, theta, task)
+    return {
+        "start": theta.rows,
+        "loss": objective.start(seed, recipe.steps, curriculum),
+        "steps": recipe.steps,
+        "lr": recipe.lr,
+        "mask": objective.mask,
+        "curvature": _curvature(theta, task, seed) if order == 2 else None,
+        "draws": objective.draws,
+        "seed": seed,
+        "label": f"unlearning by {recipe.name}",
+    }
 
 
-def curvature_of(
-    objective: Objective, seed: int, seeds: Sequence[int]
-) -> Callable[[Tensor], Tensor]:
+def _curvature(theta: Stack, task: Task, seed: int) -> Callable[[Tensor], Tensor]:
     """Estimate of the Hessian's diagonal on batches and sampled labels of its own.
 
     Of the mean cross-entropy on forget and retain batches, whatever the objective: Gauss-Newton-
     Bartlett needs a likelihood, which the forget terms are not. It only scales the steps.
     """
-    logits = objective.logits(stream("curvature", seed))
-    sampled = generators("sampled labels", seed, seeds)
+    draw = examples_of(theta, task)(stream("curvature", seed))
+    sampled = generators("sampled labels", seed, task.seeds)
 
     def estimate(rows: Tensor) -> Tensor:
-        batch, labels = logits(rows)
-        return gauss_newton_bartlett(batch, rows, sampled, labels)
+        both = draw(rows)
+        logits, labels = (torch.cat([getattr(e, n) for e in both], 1) for n in ("logits", "labels"))
+        return gauss_newton_bartlett(logits, rows, sampled, labels)
 
     return estimate
 
 
-def _retrain(
+def _retrained(
     theta: Stack, task: Task, recipe: Method, seed: int, epochs: int, lr: float | None
 ) -> Stack:
+    check_rows(theta, task)
     start = theta.initial if recipe.begins == "initial" else None
     if recipe.begins == "initial" and start is None:
         raise ValueError("theta does not know its initialisation, which retrain_same starts from")
     # The original was trained with seed 0, 1, ...; its oracle must not share that initialisation.
     how = {"seed": seed + 10_000, "epochs": epochs, "lr": lr, "start": start}
-    return train(task, theta.architecture, split="retain", **how)
+    oracle = train(task, theta.architecture, split="retain", **how)
+    return replace(oracle, label=recipe.name, origin=theta)
+
+
+def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
+    """Share of each row's coordinates that are clipped, shape (B,), from Sophia's two means.
+
+    Coordinates whose gradient has been 0 throughout, such as those of blank pixels, do not count.
+    """
+    moving = m != 0
+    return (moving & (m.abs() >= (RHO * h).clamp(min=EPS))).sum(1) / moving.sum(1)
+
+
+def clipped_share(
+    theta: Stack, task: Task, method: str, seed: int = 0, **recipe: float
+) -> tuple[pd.DataFrame, Tensor]:
+    """Unlearn as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
+
+    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One line a step and seed: step, seed, share.
+    rows : Tensor, shape (B, P)
+        Where the run ended.
+    """
+    shares: list[Tensor] = []
+    how = descent(theta, task, recipe_for(method, task, **recipe), seed, order=2)
+    rows, _ = descend(**how, watch=lambda m, h: shares.append(share_at_bound(m, h)))
+    pairs = [(step, seed) for step in range(len(shares)) for seed in task.seeds]
+    table = pd.DataFrame(pairs, columns=["step", "seed"])
+    return table.assign(share=torch.cat(shares).tolist()), rows

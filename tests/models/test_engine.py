@@ -15,7 +15,7 @@ from mcu_lite.models import batching as memory
 from mcu_lite.models.seeding import generators, seeded
 from mcu_lite.models.stack import architecture_of, initial_rows
 from mcu_lite.training.descent import batches, cosine, descend
-from mcu_lite.unlearning.clipping import clipped_share
+from mcu_lite.unlearning.unlearn import clipped_share
 
 
 def test_a_stack_equals_a_loop_of_ordinary_training(task):

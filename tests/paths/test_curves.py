@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BPoly
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import mcu_lite as mcu
 from mcu_lite.paths.curves import CURVES, _blend, bezier_weights, chain_weights
@@ -183,6 +184,57 @@ def test_a_loss_may_call_its_model_as_the_module_is_called():
 def test_a_loss_that_is_no_scalar_is_refused(loss, says):
     with pytest.raises(ValueError, match=f"'<lambda>' must return a scalar tensor, got .*{says}"):
         mcu.connect(*modules(0, 1), objective=loss, steps=1)
+
+
+class Shifting(nn.Linear):
+    """Writes into its input."""
+
+    def forward(self, x):
+        x -= 5
+        return super().forward(x)
+
+
+class Again(nn.Sequential):
+    """Computes its layers again in the backward pass."""
+
+    def forward(self, x):
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
+class Counting(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 2)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x)
+
+
+def test_a_module_that_writes_into_its_input_leaves_the_data_of_a_loss():
+    x = torch.randn(4, 3)
+    before, (one, plain) = x.clone(), (Shifting(3, 2), nn.Linear(3, 2))
+    plain.load_state_dict(one.state_dict())
+    path = mcu.connect(one, one, objective=lambda m: m(x).square().mean(), steps=3)
+    assert torch.equal(x, before)
+    shifted = mcu.connect(plain, plain, objective=lambda m: m(x - 5).square().mean(), steps=3)
+    torch.testing.assert_close(path.control, shifted.control)
+
+
+def test_layers_that_are_computed_again_have_the_gradient_of_the_row():
+    plain = modules(0, 1)
+    one, other = (
+        mcu.connect(*ends, objective=square, steps=5, lr=0.05).control
+        for ends in (plain, [Again(*m) for m in plain])
+    )
+    torch.testing.assert_close(one, other)
+    assert not torch.allclose(one[1], one[::2].mean(0))
+
+
+def test_a_buffer_that_changes_while_a_loss_is_computed_is_refused():
+    a = Counting()
+    with pytest.raises(ValueError, match="buffer 'calls'"):
+        mcu.connect(a, a, objective=square, steps=1)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -14,7 +14,7 @@ from mcu_lite.tasks.texts import IGNORED
 from mcu_lite.training.losses import per_example
 from mcu_lite.training.optimizers import gauss_newton_bartlett
 from mcu_lite.unlearning.methods import METHODS, Examples
-from mcu_lite.unlearning.objectives import _known, oracle_objective
+from mcu_lite.unlearning.objectives import _examples, oracle_objective
 
 WORDS, LENGTH = 6, 5
 
@@ -113,21 +113,22 @@ def test_a_text_counts_as_much_as_another_however_long():
 
 
 def test_wrong_labels_stand_where_labels_do(models, texts):
-    fixed = _known(models, texts, "forget")
-    given = fixed["labels"] != IGNORED
-    assert torch.equal(given, fixed["wrong"] != IGNORED)
-    assert (fixed["wrong"] != fixed["labels"])[given].all()
-    assert fixed["wrong"][given].max() < WORDS
+    place = torch.arange(8).expand(2, -1)
+    own = _examples(models, texts, "forget", texts.forget)(place, models.rows)
+    given = own.labels != IGNORED
+    assert torch.equal(given, own.wrong != IGNORED)
+    assert (own.wrong != own.labels)[given].all()
+    assert own.wrong[given].max() < WORDS
 
 
-@pytest.mark.parametrize("keep", [10**9, 0], ids=["kept", "anew"])
-def test_teachers_are_the_models_they_stand_for(monkeypatch, models, texts, keep):
-    monkeypatch.setattr("mcu_lite.unlearning.objectives.TEACHER_NUMBERS", keep)
-    fixed, place = _known(models, texts, "forget"), torch.tensor([[3, 0], [1, 5]])
-    given = fixed["teacher"]("original", place)
+@pytest.mark.parametrize("most", [10**9, 0], ids=["cached", "anew"])
+def test_teachers_are_the_models_they_stand_for(monkeypatch, models, texts, most):
+    monkeypatch.setattr("mcu_lite.unlearning.objectives.TEACHER_NUMBERS", most)
+    place = torch.tensor([[3, 0], [1, 5]])
+    own = _examples(models, texts, "forget", texts.forget)(place, models.rows)
     for b in range(2):
         expected = models.module(b)(texts.inputs[texts.forget[b, place[b]]])
-        torch.testing.assert_close(given[b], expected.detach())
+        torch.testing.assert_close(own.original[b], expected.detach())
 
 
 @pytest.mark.parametrize("switches", [{}, {"curriculum": 1.0}, {"order": 2}], ids=str)
