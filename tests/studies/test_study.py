@@ -18,8 +18,8 @@ import torch
 from tqdm import tqdm
 
 import mcu_lite as mcu
-from mcu_lite.studies import cache, conditions, study
-from mcu_lite.studies.results import ResultStore
+from mcu_lite.studies import conditions, study
+from mcu_lite.studies.results import ResultStore, cache_folder
 
 SETTING = mcu.Setting(seeds=2, ts=3, epochs=2)
 CONDITIONS = [
@@ -105,10 +105,11 @@ def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
 
 
 def test_an_empty_entry_is_noticed(tmp_path):
-    cache.save(tmp_path, "one", pd.DataFrame({"x": [1]}))
+    results = ResultStore(SETTING, tmp_path)
+    results.save("one", pd.DataFrame({"x": [1]}))
     (tmp_path / "one").write_bytes(b"")
     with pytest.warns(UserWarning, match="damaged"):
-        assert cache.load(tmp_path, "one") is None
+        assert results.load("one") is None
 
 
 def store(**changes):
@@ -170,17 +171,17 @@ def test_nothing_is_trained_again_for_what_it_does_not_depend_on(
 
 
 def test_precision_is_part_of_every_key():
-    keys = {store().original()}
+    keys = {store().endpoint(mcu.Endpoint("original"))}
     with torch.autocast("cpu", torch.bfloat16):
-        keys.add(store().original())
+        keys.add(store().endpoint(mcu.Endpoint("original")))
     torch.set_default_dtype(torch.float64)
-    keys.add(store().original())
+    keys.add(store().endpoint(mcu.Endpoint("original")))
     torch.set_default_dtype(torch.float32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if before != "medium" else "high")
-    keys.add(store().original())
+    keys.add(store().endpoint(mcu.Endpoint("original")))
     torch.set_float32_matmul_precision(before)
-    assert len(keys) == 4 and store().original() in keys
+    assert len(keys) == 4 and store().endpoint(mcu.Endpoint("original")) in keys
 
 
 def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
@@ -189,7 +190,12 @@ def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
 
     def keys():
         own = store()
-        return [own.original(), own.endpoint(end), own.path(path), own.table(path)]
+        return [
+            own.endpoint(mcu.Endpoint("original")),
+            own.endpoint(end),
+            own.path(path),
+            own.table(path),
+        ]
 
     def changed(registry, name, value):
         before = keys()
@@ -333,7 +339,7 @@ def test_the_grid_has_every_row_of_the_papers_table(name):
 
 def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("MCU_LITE_CACHE", str(tmp_path / "here"))
-    assert cache.cache_folder() == tmp_path / "here"
+    assert cache_folder() == tmp_path / "here"
 
 
 def test_bad_input_is_named(tmp_path):
@@ -367,7 +373,7 @@ def test_bad_input_is_named(tmp_path):
     if os.geteuid() != 0:
         tmp_path.chmod(0o500)
         with pytest.raises(ValueError, match="cannot be written"):
-            cache.cache_folder(tmp_path)
+            cache_folder(tmp_path)
 
 
 def test_an_option_that_is_the_default_makes_no_other_study():
