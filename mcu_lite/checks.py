@@ -22,7 +22,7 @@ SERIES = (Sequence, Iterable, list, tuple)
 def checked(item: Any) -> Any:
     """Let a function, or a class's constructor, raise where an argument is not what its hint says.
 
-    Classes are changed in place. Hints that cannot be resolved are not checked.
+    Classes are changed in place.
 
     Examples
     --------
@@ -38,11 +38,11 @@ def checked(item: Any) -> Any:
     if inspect.isclass(item):
         item.__init__ = checked(item.__init__)
         return item
-    signature = inspect.signature(item)
+    signature, hints_of = inspect.signature(item), cache(get_type_hints)
 
     @wraps(item)
     def call(*args: Any, **kwargs: Any) -> Any:
-        hints = _hints_of(item)  # not earlier: a class may name itself, and names below it
+        hints = hints_of(item)  # not earlier: a class may name itself, and names below it
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -50,8 +50,7 @@ def checked(item: Any) -> Any:
         given = bound.arguments
         for name in filter(hints.get, given):
             for label, value in _values(signature.parameters[name], given[name]):
-                if not fits(value, hints[name]):
-                    raise TypeError(must_be(label, hints[name], value))
+                _require(label, value, hints[name])
             if isinstance(given[name], np.generic):  # PyTorch wants Python's own numbers
                 given[name] = given[name].item()
         return item(*bound.args, **bound.kwargs)
@@ -59,11 +58,11 @@ def checked(item: Any) -> Any:
     return call
 
 
-def must_be(name: str, hint: Any, value: Any) -> str:
-    """Say in one sentence what an argument must be, and what was given."""
-    allowed = re.sub(r"\b\w+\.(?=\w)", "", inspect.formatannotation(hint))
-    given = " ".join(short(value).split())
-    return f"{name} must be {allowed}, got {given} ({type(value).__name__})"
+def _require(name: str, value: Any, hint: Any) -> None:
+    if not fits(value, hint):
+        allowed = re.sub(r"\b\w+\.(?=\w)", "", inspect.formatannotation(hint))
+        given = " ".join(short(value).split())
+        raise TypeError(f"{name} must be {allowed}, got {given} ({type(value).__name__})")
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -79,7 +78,7 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if kind is Callable:
         is_module = hasattr(value, "forward") and not inspect.isclass(value)
-        return callable(value) and not is_module and _takes(value, parts)
+        return callable(value) and not is_module
     if kind in (Sequence, Iterable):
         if isinstance(value, str):
             return False
@@ -101,27 +100,6 @@ def _holds(value: Any, kind: type, parts: tuple) -> bool:
     if kind is tuple and parts[-1] is not ...:
         return len(value) == len(parts) and all(map(fits, value, parts))
     return kind not in SERIES or all(fits(v, parts[0]) for v in value)
-
-
-def _takes(function: Callable, parts: tuple) -> bool:
-    """Tell whether a function can be called with as many arguments as its hint says."""
-    if not parts or not isinstance(parts[0], list):
-        return True
-    try:
-        inspect.signature(function).bind(*parts[0])
-    except TypeError:
-        return False
-    except ValueError:  # written in C
-        return True
-    return True
-
-
-@cache
-def _hints_of(function: Callable) -> dict[str, Any]:
-    try:
-        return get_type_hints(function)
-    except Exception:  # a caller's own function may say anything
-        return {}
 
 
 def _values(parameter: inspect.Parameter, given: Any) -> Iterable[tuple[str, Any]]:

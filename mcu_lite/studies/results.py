@@ -194,14 +194,7 @@ def _source(function: Callable) -> str:
 
 
 def meaning(source: str) -> str:
-    r"""Return Python source without comments and docstrings, on which no result depends.
-
-    Examples
-    --------
-    >>> print(meaning("def half(x):\n    'Halve.'\n    return x / 2  # exactly"))
-    def half(x):
-        return x / 2
-    """
+    """Return Python source without comments and docstrings, on which no result depends."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         holds_one = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))

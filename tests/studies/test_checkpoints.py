@@ -120,8 +120,9 @@ def test_a_hostile_curve_is_refused(curve):
             unpack(changed(curve, head, **parts), curve.architecture, "file")
 
     refused("NaN", control=torch.full((3, 2, 15), torch.nan))
-    refused("control has shape", control=torch.zeros(3, 15))
-    refused("control has shape", control=torch.zeros(3, 2, 16))
+    refused("must have shape", control=torch.zeros(3, 15))
+    refused("must have shape", control=torch.zeros(3, 2, 16))
+    refused("both ends", control=torch.zeros(1, 2, 15))
     refused("curve 'circle'", {"curve": "circle"})
     refused("lacks 'diverged'", diverged=None)
 
