@@ -16,7 +16,6 @@ import numpy as np
 SPLITS = ("retain", "forget", "test")
 NUMBERS = {float: Real, bool: (bool, np.bool_)}
 """What passes for a number beside Python's own: those of NumPy."""
-SERIES = (Sequence, Iterable, list, tuple)
 
 
 def checked(item: Any) -> Any:
@@ -77,8 +76,7 @@ def fits(value: Any, hint: Any) -> bool:
     if kind is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if kind is Callable:
-        is_module = hasattr(value, "forward") and not inspect.isclass(value)
-        return callable(value) and not is_module
+        return callable(value) and (inspect.isclass(value) or not hasattr(value, "forward"))
     if kind in (Sequence, Iterable):
         if isinstance(value, str):
             return False
@@ -99,7 +97,7 @@ def _holds(value: Any, kind: type, parts: tuple) -> bool:
         return all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
     if kind is tuple and parts[-1] is not ...:
         return len(value) == len(parts) and all(map(fits, value, parts))
-    return kind not in SERIES or all(fits(v, parts[0]) for v in value)
+    return kind not in (Sequence, Iterable, list, tuple) or all(fits(v, parts[0]) for v in value)
 
 
 def _values(parameter: inspect.Parameter, given: Any) -> Iterable[tuple[str, Any]]:

@@ -23,10 +23,6 @@ FORMAT = "mcu-lite 2"
 WRONG = (SafetensorError, ValueError, LookupError, TypeError, RuntimeError)
 """What reading a file may raise that is not what it should be."""
 OF_A_STACK = ("rows", "initial", "diverged", "spread")
-BELONGS = {
-    "layout": "it holds models of another architecture",
-    "frozen": "it belongs to another backbone, what is not trained (parameters, buffers) differs",
-}
 
 
 def save_models(models: Stack | Path, file: str | os.PathLike) -> None:
@@ -63,6 +59,8 @@ def load_models(file: str | os.PathLike, architecture: Architecture | nn.Module)
 
     Raises
     ------
+    OSError
+        If the file is not there or cannot be read.
     ValueError
         For any other file: one that is damaged or a pickle, of another architecture, dtype
         or frozen part, or with rows that are missing, misshapen, NaN or infinite.
@@ -79,11 +77,7 @@ def load_models(file: str | os.PathLike, architecture: Architecture | nn.Module)
     """
     if isinstance(architecture, nn.Module):
         architecture = Architecture(architecture)
-    try:
-        content = File(file).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
-    return unpack(content, architecture, str(file))
+    return unpack(File(file).read_bytes(), architecture, str(file))
 
 
 def pack(models: Stack | Path) -> bytes:
@@ -110,22 +104,17 @@ def unpack(content: bytes, architecture: Architecture, name: str) -> Stack | Pat
     try:
         if content[:1] == b"\x80" or content[:2] == b"PK":
             raise ValueError("it looks like a pickle, which could run anything and is not opened")
-        parts, head = torch_load(content), _head(content)
+        parts = torch_load(content)
+        size = int.from_bytes(content[:8], "little")
+        head = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        if head.get("format") != FORMAT:
+            raise ValueError(f"its format is {head.get('format')!r}, expected {FORMAT!r}")
         read = _path if "control" in parts else _stack
         _check_belongs(head, parts["control" if read is _path else "rows"], architecture)
         return read(parts, head, architecture)
     except WRONG as error:
         lacking = "it lacks " if isinstance(error, KeyError) else ""
         raise ValueError(f"{name} is no checkpoint of these models: {lacking}{error}") from None
-
-
-def _head(content: bytes) -> dict[str, str]:
-    """What is written about the tensors, in a file whose form has been checked."""
-    size = int.from_bytes(content[:8], "little")
-    head = json.loads(content[8 : 8 + size]).get("__metadata__", {})
-    if head.get("format") != FORMAT:
-        raise ValueError(f"its format is {head.get('format')!r}, expected {FORMAT!r}")
-    return head
 
 
 def _belongs(architecture: Architecture) -> dict[str, str]:
@@ -143,9 +132,9 @@ def _belongs(architecture: Architecture) -> dict[str, str]:
 
 def _check_belongs(head: dict[str, str], rows: Tensor, architecture: Architecture) -> None:
     own, dtype = _belongs(architecture), architecture.row(architecture.module).dtype
-    for part, what in BELONGS.items():
+    for part, what in (("layout", "architecture"), ("frozen", "backbone, frozen part")):
         if head[part] != own[part]:
-            raise ValueError(f"{what}: {head[part][:200]}, expected {own[part][:200]}")
+            raise ValueError(f"it is of another {what}: {head[part][:200]}, not {own[part][:200]}")
     if rows.dtype != dtype:
         raise ValueError(f"its rows are {rows.dtype}, the module's parameters are {dtype}")
 

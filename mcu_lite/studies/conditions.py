@@ -48,11 +48,9 @@ class Setting:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.ts < 3:
-            raise ValueError(f"ts must be at least 3, both ends and a point between, got {self.ts}")
-        for name in ("epochs", "steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        for name, least in {"ts": 3, "epochs": 0, "steps": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         seeds = seeds_of(self.seeds)
         parameters = signature(TASKS[known("task", self.task, TASKS)]).parameters
         usual = {k: p.default for k, p in parameters.items()}
@@ -172,8 +170,8 @@ class Condition:
     def __post_init__(self) -> None:
         known("curve", self.curve, CURVES)
         if self.objective is None:
-            begins = {m: METHODS[m].begins for m in (self.a.method, self.b.method) if m in METHODS}
-            fitted = [m for m, where in begins.items() if where == "original"]
+            ends = [end.method for end in (self.a, self.b) if end.method in METHODS]
+            fitted = [m for m in ends if METHODS[m].begins == "original"]
             object.__setattr__(self, "objective", (fitted or ["retain"])[0])
         if self.curve == "linear":
             object.__setattr__(self, "objective", "")

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -32,17 +31,16 @@ def end_distances(
     and the displacements from θo, moved_a and moved_b.
     """
     setting = setting or Setting()
-    pairs = dict.fromkeys((c.a, c.b) for c in conditions)
+    pairs, seeds = dict.fromkeys((c.a, c.b) for c in conditions), seeds_of(setting.seeds)
     if not pairs:
         raise ValueError("conditions must hold at least one Condition, got none")
-    stacks = endpoints(dict.fromkeys(chain(*pairs)), setting, cache=cache)
+    stacks = endpoints(dict.fromkeys(end for pair in pairs for end in pair), setting, cache=cache)
     # The original itself, which has no origin, did not move.
     moved = {end: distance(s, s.origin or s) for end, s in stacks.items()}
     frames = []
     for a, b in pairs:
-        names = {"a": str(a), "b": str(b), "seed": seeds_of(setting.seeds)}
         own = {"distance": distance(stacks[a], stacks[b]), "moved_a": moved[a], "moved_b": moved[b]}
-        frames.append(pd.DataFrame(names | own))
+        frames.append(pd.DataFrame({"a": str(a), "b": str(b), "seed": seeds} | own))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -128,11 +128,11 @@ class ResultStore:
 def task_for(setting: Setting) -> Task:
     """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
     key = _task_key(setting) + setting.device
-    if key not in TASK:
+    if (task := TASK.get(key)) is None:
         task = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
         TASK.clear()
         TASK[key] = task
-    return TASK[key]
+    return task
 
 
 def _task_key(setting: Setting) -> str:
@@ -197,7 +197,7 @@ def meaning(source: str) -> str:
     """Return Python source without comments and docstrings, on which no result depends."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        holds_one = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-        if holds_one and ast.get_docstring(node):
-            node.body = node.body[1:] or [ast.Pass()]
+        match getattr(node, "body", None):
+            case [ast.Expr(ast.Constant(str())), *rest]:
+                node.body = rest or [ast.Pass()]
     return ast.unparse(tree)

@@ -87,10 +87,9 @@ def run(
         for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=None):
             pass
     tables |= {key: results.load(key) for key in missing}
-    found = [tables[key] for key in keys]
-    names = pd.DataFrame([c.columns for c in conditions], dtype="str")
-    named = names.loc[names.index.repeat(list(map(len, found)))].reset_index(drop=True)
-    return named.join(pd.concat(found, ignore_index=True))
+    found = [tables[key].assign(**c.columns) for key, c in zip(keys, conditions)]
+    columns = [*conditions[0].columns, *tables[keys[0]]]
+    return pd.concat(found, ignore_index=True)[columns]
 
 
 def endpoints(
@@ -115,15 +114,12 @@ Job = Endpoint | list[Condition]
 
 
 def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
-    """Jobs that depend on those of earlier stages only: originals, endpoints, curves.
-
-    Long ones come first, so that no worker is left with one at the end.
-    """
+    """Jobs that depend on those of earlier stages only; long ones first, to end with short ones."""
     if not missing:
         return []
-    ends = dict.fromkeys([ORACLE, *(end for c in missing for end in (c.a, c.b))])
-    ends.pop(ORIGINAL, None)
-    ends = sorted(ends, key=lambda end: end.method not in ("retrain", "retrain_same"))
+    ends = {ORACLE: None} | dict.fromkeys(end for c in missing for end in (c.a, c.b))
+    ends = [end for end in ends if end != ORIGINAL]
+    ends.sort(key=lambda end: end.method not in ("retrain", "retrain_same"))
     # Conditions that are fitted alike share a stack.
     alike = attrgetter("curve", "objective")
     size = max(1, ROWS_AT_ONCE // len(seeds_of(setting.seeds)))
@@ -146,9 +142,8 @@ def _work(job: Job, expected: list[str], results: ResultStore, caller: int) -> N
             "a worker would compute something else than its caller: it has other code, another "
             "version of mcu_lite or torch, or another precision (autocast, default dtype)"
         )
-    if os.getpid() != caller:  # the number of threads belongs to the whole process
-        # Threads that wait for a shared core cost most of it.
-        torch.set_num_threads(1)
+    if os.getpid() != caller:
+        torch.set_num_threads(1)  # of the whole process: threads would wait for shared cores
     models = _Models(results)
     if isinstance(job, Endpoint):
         models.at(job)
@@ -181,16 +176,21 @@ class _Models:
 
     def measure(self, chunk: list[Condition]) -> None:
         """Measure several conditions; store each by itself."""
+        results, ts = self.results, np.linspace(0, 1, self.setting.ts)
         measure = evaluator(self.task, metrics=self.setting.metrics, oracle=self.at(ORACLE))
-        ts = np.linspace(0, 1, self.setting.ts)
         for c, path in zip(chunk, self._paths(chunk)):
-            between = measure(path, ts[1:-1])
             # An end is measured once, for all paths that begin or end there.
-            ends = [
-                self.results.get(self.results.measured(end), lambda end=end: measure(self.at(end)))
+            first, last = (
+                results.get(results.measured(end), lambda end=end: measure(self.at(end)))
                 for end in (c.a, c.b)
-            ]
-            self.results.save(self.results.table(c), _along(*ends, between, path, ts))
+            )
+            between = measure(path, ts[1:-1]).value.to_numpy().reshape(len(first), -1)
+            values = np.column_stack([first.value, between, last.value])
+            # A curve with a lost end is lost as a whole.
+            values[path.diverged.cpu().numpy().repeat(len(first) // len(self.task))] = np.nan
+            lines = first.loc[first.index.repeat(len(ts))]
+            table = lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
+            results.save(results.table(c), table)
 
     def _paths(self, chunk: list[Condition]) -> Iterator[Path]:
         """Paths of several conditions; those that are not in the store are fitted as one stack."""
@@ -207,20 +207,9 @@ class _Models:
                 inner[i] = Stack(architecture, part.control[1], diverged=part.diverged)
                 results.save(results.path(chunk[i]), inner[i])
         for c, (a, b), bend in zip(chunk, ends, inner):
-            if not c.objective:
+            if c.objective:
+                bend = bend.to(self.setting.device)
+                control = torch.stack([a.rows, bend.rows, b.rows])
+                yield Path(c.curve, control, architecture, bend.diverged, c.objective)
+            else:
                 yield connect(a, b, curve=c.curve)
-                continue
-            bend = bend.to(self.setting.device)
-            control = torch.stack([a.rows, bend.rows, b.rows])
-            yield Path(c.curve, control, architecture, bend.diverged, c.objective)
-
-
-def _along(
-    first: pd.DataFrame, last: pd.DataFrame, between: pd.DataFrame, path: Path, ts: np.ndarray
-) -> pd.DataFrame:
-    """Put the measurements of both ends around those between, line by line; NaN if diverged."""
-    inner = between.value.to_numpy().reshape(len(first), -1)
-    values = np.column_stack([first.value, inner, last.value])
-    values[path.diverged.cpu().numpy().repeat(len(first) // len(path.diverged))] = np.nan
-    lines = first.loc[first.index.repeat(len(ts))]
-    return lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
