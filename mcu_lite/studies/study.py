@@ -107,7 +107,7 @@ def endpoints(
     ['npo seed=0', 'scrub seed=1']
     """
     models = _Models(ResultStore(setting or Setting(), cache_folder(cache)))
-    return {end: models.at(end) for end in ends}
+    return {end: models.endpoint(end) for end in ends}
 
 
 Job = Endpoint | list[Condition]
@@ -146,7 +146,7 @@ def _work(job: Job, expected: list[str], results: ResultStore, caller: int) -> N
         torch.set_num_threads(1)  # of the whole process: threads would wait for shared cores
     models = _Models(results)
     if isinstance(job, Endpoint):
-        models.at(job)
+        models.endpoint(job)
     elif todo := [c for c, key in zip(job, own) if results.load(key) is None]:
         models.measure(todo)
 
@@ -162,7 +162,7 @@ class _Models:
         # All that come from θo share the one stack.
         self.theta = results.get(key, make, architecture_of(build)).to(self.setting.device)
 
-    def at(self, end: Endpoint) -> Stack:
+    def endpoint(self, end: Endpoint) -> Stack:
         """Return the models at one end of a path."""
         if end == ORIGINAL:
             return self.theta
@@ -177,11 +177,11 @@ class _Models:
     def measure(self, chunk: list[Condition]) -> None:
         """Measure several conditions; store each by itself."""
         results, ts = self.results, np.linspace(0, 1, self.setting.ts)
-        measure = evaluator(self.task, metrics=self.setting.metrics, oracle=self.at(ORACLE))
+        measure = evaluator(self.task, metrics=self.setting.metrics, oracle=self.endpoint(ORACLE))
         for c, path in zip(chunk, self._paths(chunk)):
             # An end is measured once, for all paths that begin or end there.
             first, last = (
-                results.get(results.measured(end), lambda end=end: measure(self.at(end)))
+                results.get(results.measured(end), lambda end=end: measure(self.endpoint(end)))
                 for end in (c.a, c.b)
             )
             between = measure(path, ts[1:-1]).value.to_numpy().reshape(len(first), -1)
@@ -195,7 +195,7 @@ class _Models:
     def _paths(self, chunk: list[Condition]) -> Iterator[Path]:
         """Paths of several conditions; those that are not in the store are fitted as one stack."""
         results, architecture, n = self.results, self.theta.architecture, len(self.task)
-        ends = [(self.at(c.a), self.at(c.b)) for c in chunk]
+        ends = [(self.endpoint(c.a), self.endpoint(c.b)) for c in chunk]
         inner = [c.objective and results.load(results.path(c), architecture) for c in chunk]
         if todo := [i for i, bend in enumerate(inner) if bend is None]:
             a, b = (Stack.cat([ends[i][side] for i in todo]) for side in (0, 1))
