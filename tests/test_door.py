@@ -51,7 +51,7 @@ SUIT = {
     Sequence[int]: {"counts"},
     Sequence[float]: {"counts", "numbers", "array", "tensor"},
     Sequence[str]: {"texts"},
-    Iterable[str]: {"texts", "mapping", "state dict"},
+    Iterable[str]: {"texts", "mapping", "state dict", "table"},
     dict: {"mapping", "state dict"},
     nn.Module: {"module"},
     torch.Tensor: {"tensor"},
@@ -65,7 +65,7 @@ SUIT = {
 def suits(hint) -> set[str]:
     if get_origin(hint) in (Union, UnionType):
         return set().union(*map(suits, get_args(hint)))
-    return {"function"} if get_origin(hint) is Callable else SUIT.get(hint, set())
+    return {"function"} if Callable in (hint, get_origin(hint)) else SUIT.get(hint, set())
 
 
 @cache
@@ -99,7 +99,7 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "argument"), PARAMETERS)
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_thing_of_another_kind_is_refused_by_name(name, argument, data):
     hints, parameters = hints_of(name), inspect.signature(getattr(mcu, name)).parameters

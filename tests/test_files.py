@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from mcu_lite.files import write
-from mcu_lite.studies import cache
+from mcu_lite.studies.conditions import Setting
+from mcu_lite.studies.results import ResultStore
 
 DATA = b"four score and seven"
 
@@ -44,14 +45,15 @@ def test_what_is_not_written_whole_is_not_there(tmp_path):
 
 
 def test_a_result_that_may_not_be_read_is_computed_again(tmp_path, monkeypatch):
-    cache.save(tmp_path, "entry", pd.DataFrame({"value": [1.0]}))
-    assert cache.load(tmp_path, "entry").value.tolist() == [1.0]
-    assert cache.load(tmp_path, "another") is None
+    results = ResultStore(Setting(), tmp_path)
+    results.save("entry", pd.DataFrame({"value": [1.0]}))
+    assert results.load("entry").value.tolist() == [1.0]
+    assert results.load("another") is None
 
     def refuse(self, *args, **options):
         raise PermissionError(13, "Permission denied", str(self))
 
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="entry cannot be read"):
         patch.setattr(Path, "open", refuse)  # The user of the tests may read everything.
-        assert cache.load(tmp_path, "entry") is None
+        assert results.load("entry") is None
     assert (tmp_path / "entry").exists()

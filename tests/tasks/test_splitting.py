@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.studies.cache import meaning
+from mcu_lite.studies.results import meaning
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
