@@ -16,13 +16,12 @@ import numpy as np
 SPLITS = ("retain", "forget", "test")
 NUMBERS = {float: Real, bool: (bool, np.bool_)}
 """What passes for a number beside Python's own: those of NumPy."""
-SERIES = (Sequence, Iterable, list, tuple)
 
 
 def checked(item: Any) -> Any:
     """Let a function, or a class's constructor, raise where an argument is not what its hint says.
 
-    Classes are changed in place. Hints that cannot be resolved are not checked.
+    Classes are changed in place.
 
     Examples
     --------
@@ -38,11 +37,11 @@ def checked(item: Any) -> Any:
     if inspect.isclass(item):
         item.__init__ = checked(item.__init__)
         return item
-    signature = inspect.signature(item)
+    signature, hints_of = inspect.signature(item), cache(get_type_hints)
 
     @wraps(item)
     def call(*args: Any, **kwargs: Any) -> Any:
-        hints = _hints_of(item)  # not earlier: a class may name itself, and names below it
+        hints = hints_of(item)  # not earlier: a class may name itself, and names below it
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -78,8 +77,7 @@ def fits(value: Any, hint: Any) -> bool:
     if kind is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if kind is Callable:
-        is_module = hasattr(value, "forward") and not inspect.isclass(value)
-        return callable(value) and not is_module and _takes(value, parts)
+        return callable(value) and (inspect.isclass(value) or not hasattr(value, "forward"))
     if kind in (Sequence, Iterable):
         if isinstance(value, str):
             return False
@@ -100,28 +98,7 @@ def _holds(value: Any, kind: type, parts: tuple) -> bool:
         return all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
     if kind is tuple and parts[-1] is not ...:
         return len(value) == len(parts) and all(map(fits, value, parts))
-    return kind not in SERIES or all(fits(v, parts[0]) for v in value)
-
-
-def _takes(function: Callable, parts: tuple) -> bool:
-    """Tell whether a function can be called with as many arguments as its hint says."""
-    if not parts or not isinstance(parts[0], list):
-        return True
-    try:
-        inspect.signature(function).bind(*parts[0])
-    except TypeError:
-        return False
-    except ValueError:  # written in C
-        return True
-    return True
-
-
-@cache
-def _hints_of(function: Callable) -> dict[str, Any]:
-    try:
-        return get_type_hints(function)
-    except Exception:  # a caller's own function may say anything
-        return {}
+    return kind not in (Sequence, Iterable, list, tuple) or all(fits(v, parts[0]) for v in value)
 
 
 def _values(parameter: inspect.Parameter, given: Any) -> Iterable[tuple[str, Any]]:

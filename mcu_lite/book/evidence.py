@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +19,7 @@ from mcu_lite.paths.averages import average_weights, members, ts_at
 from mcu_lite.paths.curves import connect
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
 from mcu_lite.studies.matching import matched
-from mcu_lite.studies.paper_grid import COMPARED, met, oracles, original, rand
+from mcu_lite.studies.paper_grid import COMPARED, grid
 from mcu_lite.studies.results import task_for
 from mcu_lite.studies.study import endpoints, run
 from mcu_lite.unlearning.methods import METHODS
@@ -137,20 +137,16 @@ def _done(executor: Executor | None, function: Callable, *args: Any) -> Any:
     return executor.submit(function, *args).result() if executor else function(*args)
 
 
-def straight(methods: Iterable[str] = COMPARED) -> list[Condition]:
+def straight(methods: Sequence[str] = COMPARED) -> list[Condition]:
     """Straight paths between approximate methods, and from the oracles and the original."""
-    families = (rand, met, oracles, original)
-    return [Condition(*ends, "linear") for family in families for ends in family(methods)]
+    families = ("Rand", "Met", "Oracle", "Original")
+    return [c for c in grid(methods, ["linear"]) if c.name in families]
 
 
-def on_both(methods: Iterable[str] = COMPARED) -> list[Condition]:
+def on_both(methods: Sequence[str] = COMPARED) -> list[Condition]:
     """Curves between approximate methods, fitted on both inequalities."""
-    pairs = [ends for family in (rand, met) for ends in family(methods)]
-    return [
-        Condition(*ends, objective="connected")
-        for ends in pairs
-        if not ends[1].method.startswith("retrain")
-    ]
+    pairs = [c for c in grid(methods, ["bezier"]) if c.name in ("Rand", "Met")]
+    return [replace(c, objective="connected") for c in pairs if c.a.method in methods]
 
 
 def switched(setting: Setting, method: str, switch: str) -> list[Condition]:

@@ -6,7 +6,6 @@ again, so an interrupted run resumes.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from mcu_lite.book.evidence import gather
 from mcu_lite.book.paper_claims import CLAIMS
 from mcu_lite.files import write
 from mcu_lite.studies.conditions import PROFILES
+from mcu_lite.studies.results import meaning
 
 ROOM = Path(__file__).parent
 FILE = ROOM / "measured" / "scorecard.json"
@@ -35,14 +35,9 @@ SOURCES = ("book/evidence.py", "book/effects.py", "book/paper_claims.py", "unlea
 
 def recipe() -> str:
     """Digest of the setting, the methods and the claims, without comments and docstrings."""
-    digest = hashlib.sha256(json.dumps(asdict(SETTING), sort_keys=True).encode())
-    for source in SOURCES:
-        tree = ast.parse((ROOM.parent / source).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                node.value.value = ""
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()[:16]
+    sources = [(ROOM.parent / source).read_text(encoding="utf-8") for source in SOURCES]
+    what = json.dumps([asdict(SETTING), *map(meaning, sources)])
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 
 def main() -> None:

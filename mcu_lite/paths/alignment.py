@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
-
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import fx, nn
+from torch import nn
 
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
-from mcu_lite.models.templates import copied
 
 UNSUPPORTED = "module must be a chain of nn.Linear layers to be aligned"
 
@@ -25,8 +22,8 @@ def align(b: Stack, a: Stack, rounds: int = 50) -> Stack:
     Parameters
     ----------
     b, a : Stack
-        B models each, of one architecture: a chain of ``nn.Linear`` with element-wise
-        functions between them, like ``mcu_lite.mlp``.
+        B models each, of one architecture: a chain of ``nn.Linear``, in the order of their
+        definition, with element-wise functions between them, like ``mcu_lite.mlp``.
     rounds : int
         At most so many passes over the hidden layers; it stops when nothing changes.
 
@@ -92,18 +89,14 @@ def hidden_units(architecture: Architecture) -> list[np.ndarray]:
     """Where each hidden unit of a chain of linear layers stands in a row: (units, k) a layer.
 
     Line j holds the k positions in the row of unit j's incoming weights, bias and outgoing
-    weights: to exchange two units is to exchange two lines.
+    weights: to exchange two units is to exchange two lines. Layers count as defined, not as called.
     """
-    try:  # It records the order of calls; layers may be defined in another.
-        graph = fx.symbolic_trace(copied(architecture.module).eval())
-    except Exception as error:  # Whatever forward() raises when it is given a proxy.
-        raise ValueError(f"{UNSUPPORTED}: its forward() cannot be traced: {error}") from error
-    layers = dict(graph.named_modules())
-    calls = [n.target for n in graph.graph.nodes if isinstance(layers.get(n.target), nn.Linear)]
+    modules = architecture.module.named_modules(remove_duplicate=False)
+    layers = [name for name, module in modules if type(module) is nn.Linear]
     place = architecture.named(torch.arange(architecture.size))
-    weights = [place.pop(f"{name}.weight", None) for name in calls]
-    biases = [place.pop(f"{name}.bias", None) for name in calls]
-    if place or not calls or any(w is None for w in weights):
+    weights = [place.pop(f"{name}.weight", None) for name in layers]
+    biases = [place.pop(f"{name}.bias", None) for name in layers]
+    if place or not layers or any(w is None for w in weights):
         why = f"it also has {', '.join(place)}" if place else "a layer is frozen, shared or missing"
         raise ValueError(f"{UNSUPPORTED}: {why}")
     if any(len(w) != v.shape[1] for w, v in zip(weights, weights[1:])):
@@ -118,12 +111,7 @@ def hidden_units(architecture: Architecture) -> list[np.ndarray]:
     for own in units:
         rows[1, own] = rows[1, rng.permutation(own)]
     x = torch.from_numpy(rng.normal(size=(8, weights[0].shape[1])))
-    # What comes before the first layer is given, of whatever shape.
-    given = takewhile(lambda node: node.target != calls[0], graph.graph.nodes)
-    given, outputs = dict.fromkeys(given, x), []
-    for row in torch.from_numpy(rows):
-        module = fx.GraphModule(architecture.module_at(row).double().eval(), graph.graph)
-        outputs.append(fx.Interpreter(module).run(x, initial_env=dict(given)))
-    if not torch.allclose(*outputs):
+    measured = architecture.to("cpu").evaluating()
+    if not torch.allclose(*measured.logits(torch.from_numpy(rows), x, shared=True)):
         raise ValueError(f"{UNSUPPORTED}: permuting its hidden units changes its outputs")
     return units

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import comb
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,25 +23,13 @@ from mcu_lite.unlearning.objectives import Objective, retain_objective, unlearni
 
 
 def bezier_weights(t: Tensor, points: int) -> Tensor:
-    """Bernstein polynomials: weights of `points` control points at each t, shape (..., points).
-
-    Examples
-    --------
-    >>> bezier_weights(torch.tensor(0.5), 3).tolist()
-    [0.25, 0.5, 0.25]
-    """
+    """Bernstein polynomials: weights of `points` control points at each t, shape (..., points)."""
     n = points - 1
     return torch.stack([comb(n, k) * t**k * (1 - t) ** (n - k) for k in range(points)], dim=-1)
 
 
 def chain_weights(t: Tensor, points: int) -> Tensor:
-    """Hat functions of a polygonal chain with equally long intervals of t, shape (..., points).
-
-    Examples
-    --------
-    >>> chain_weights(torch.tensor(0.25), 3).tolist()
-    [0.5, 0.5, 0.0]
-    """
+    """Hat functions of a polygonal chain with equally long intervals of t, shape (..., points)."""
     knots = torch.arange(points, dtype=t.dtype, device=t.device)
     return (1 - (t.unsqueeze(-1) * (points - 1) - knots).abs()).clamp(min=0)
 
@@ -190,11 +177,6 @@ def connect(
         For an unknown curve, objective or sampling, endpoints of different architecture or
         number, or an objective that is missing or does not give one loss a curve.
 
-    Notes
-    -----
-    The gradient reaches the control points through φ(t) = Σ W_k(t) θ_k, so the
-    factor 2t(1-t) of the quadratic curve is part of it.
-
     Examples
     --------
     >>> path = connect(a, b, task, objective="npo", steps=5)
@@ -276,7 +258,7 @@ SAMPLING = {
 }
 
 
-def _objective(objective: Any, a: Stack, b: Stack, task: Task | None) -> Objective:
+def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
     if task is not None:
         check_rows(a, task, "a")
     if isinstance(objective, Objective):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +25,7 @@ def trajectory(
     one. Fewer steps would not do: the rate decays over all of them, so a shorter run goes
     elsewhere. Models that diverged on the way are NaN throughout.
     """
-    how = descent(theta, task, recipe_for(method, task, **recipe), seed)
-    return _recorded(every, **how)
+    return _recorded(every, **descent(theta, task, recipe_for(method, task, **recipe), seed))
 
 
 def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0) -> Tensor:
@@ -45,7 +43,7 @@ def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0
     return _recorded(1, theta.rows, loss, steps=steps, lr=lr, draws=False)
 
 
-def _recorded(every: int, start: Tensor, loss: RowLoss, **how: Any) -> Tensor:
+def _recorded(every: int, start: Tensor, loss: RowLoss, **how) -> Tensor:
     """Descend and keep the rows at every so many calls of the loss, and the last ones."""
     if every < 1:
         raise ValueError(f"every must be at least 1 step, got {every}")

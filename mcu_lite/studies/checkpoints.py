@@ -23,7 +23,6 @@ FORMAT = "mcu-lite 2"
 WRONG = (SafetensorError, ValueError, LookupError, TypeError, RuntimeError)
 """What reading a file may raise that is not what it should be."""
 OF_A_STACK = ("rows", "initial", "diverged", "spread")
-OF_A_PATH = ("control", "diverged")
 
 
 def save_models(models: Stack | Path, file: str | os.PathLike) -> None:
@@ -60,6 +59,8 @@ def load_models(file: str | os.PathLike, architecture: Architecture | nn.Module)
 
     Raises
     ------
+    OSError
+        If the file is not there or cannot be read.
     ValueError
         For any other file: one that is damaged or a pickle, of another architecture, dtype
         or frozen part, or with rows that are missing, misshapen, NaN or infinite.
@@ -76,58 +77,44 @@ def load_models(file: str | os.PathLike, architecture: Architecture | nn.Module)
     """
     if isinstance(architecture, nn.Module):
         architecture = Architecture(architecture)
-    try:
-        content = File(file).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
-    return unpack(content, architecture, str(file))
+    return unpack(File(file).read_bytes(), architecture, str(file))
 
 
 def pack(models: Stack | Path) -> bytes:
     """Return the bytes of a checkpoint."""
     head = {"format": FORMAT} | _belongs(models.architecture)
     if isinstance(models, Path):
-        parts = {f: _plain(getattr(models, f)) for f in OF_A_PATH}
-        return torch_save(parts, head | {"curve": models.kind, "objective": models.objective})
+        head |= {"curve": models.kind, "objective": models.objective}
+        return torch_save(_parts(models, "control", "diverged"), head)
     parts, prefix = {}, ""
     while models is not None:
-        own = {f: getattr(models, f) for f in OF_A_STACK}
-        parts |= {prefix + f: _plain(v) for f, v in own.items() if v is not None}
+        parts |= {prefix + f: v for f, v in _parts(models, *OF_A_STACK).items()}
         head[prefix + "label"] = models.label
         models, prefix = models.origin, prefix + "origin."
     return torch_save(parts, head)
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def _parts(models: Stack | Path, *names: str) -> dict[str, Tensor]:
+    own = {f: getattr(models, f) for f in names if getattr(models, f) is not None}
+    return {f: v.detach().to("cpu", copy=True).contiguous() for f, v in own.items()}
 
 
 def unpack(content: bytes, architecture: Architecture, name: str) -> Stack | Path:
     """Return the stack or path in the bytes of a checkpoint that is called `name` in errors."""
     try:
-        parts, head = torch_load(content), _head(content)
-        path = "control" in parts
-        _check_belongs(head, parts["control" if path else "rows"], architecture)
-        return (_path if path else _stack)(parts, head, architecture)
+        if content[:1] == b"\x80" or content[:2] == b"PK":
+            raise ValueError("it looks like a pickle, which could run anything and is not opened")
+        parts = torch_load(content)
+        size = int.from_bytes(content[:8], "little")
+        head = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        if head.get("format") != FORMAT:
+            raise ValueError(f"its format is {head.get('format')!r}, expected {FORMAT!r}")
+        read = _path if "control" in parts else _stack
+        _check_belongs(head, parts["control" if read is _path else "rows"], architecture)
+        return read(parts, head, architecture)
     except WRONG as error:
-        raise ValueError(
-            f"{name} is no checkpoint of these models: {_why(content, error)}"
-        ) from None
-
-
-def _why(content: bytes, error: Exception) -> str:
-    if content[:1] == b"\x80" or content[:2] == b"PK":
-        return "it looks like a pickle, which could run anything and is not opened"
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-
-
-def _head(content: bytes) -> dict[str, str]:
-    """What is written about the tensors, in a file whose form has been checked."""
-    size = int.from_bytes(content[:8], "little")
-    head = json.loads(content[8 : 8 + size]).get("__metadata__", {})
-    if head.get("format") != FORMAT:
-        raise ValueError(f"its format is {head.get('format')!r}, expected {FORMAT!r}")
-    return head
+        lacking = "it lacks " if isinstance(error, KeyError) else ""
+        raise ValueError(f"{name} is no checkpoint of these models: {lacking}{error}") from None
 
 
 def _belongs(architecture: Architecture) -> dict[str, str]:
@@ -139,42 +126,25 @@ def _belongs(architecture: Architecture) -> dict[str, str]:
         tensor = every[name].detach().cpu().contiguous()
         frozen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         frozen.update(tensor.flatten().view(torch.uint8).numpy())
-    return {
-        "layout": json.dumps([[n, *shape] for n, shape in layout]),
-        "frozen": frozen.hexdigest(),
-    }
+    layout = json.dumps([[name, *shape] for name, shape in layout])
+    return {"layout": layout, "frozen": frozen.hexdigest()}
 
 
 def _check_belongs(head: dict[str, str], rows: Tensor, architecture: Architecture) -> None:
-    own = _belongs(architecture)
-    if head["layout"] != own["layout"]:
-        raise ValueError(
-            f"it holds models of another architecture: {head['layout'][:200]}, "
-            f"expected {own['layout'][:200]}"
-        )
-    if head["frozen"] != own["frozen"]:
-        raise ValueError(
-            "what is not trained (frozen parameters, buffers) differs: its rows belong to "
-            "another backbone"
-        )
-    dtype = architecture.row(architecture.module).dtype
+    own, dtype = _belongs(architecture), architecture.row(architecture.module).dtype
+    for part, what in (("layout", "architecture"), ("frozen", "backbone, frozen part")):
+        if head[part] != own[part]:
+            raise ValueError(f"it is of another {what}: {head[part][:200]}, not {own[part][:200]}")
     if rows.dtype != dtype:
-        raise ValueError(
-            f"its rows are {rows.dtype}, the module's parameters are {dtype}: convert the module "
-            f"with .to({rows.dtype})"
-        )
+        raise ValueError(f"its rows are {rows.dtype}, the module's parameters are {dtype}")
 
 
 def _path(parts: dict[str, Tensor], head: dict, architecture: Architecture) -> Path:
     control, diverged = parts["control"], parts["diverged"]
-    if control.ndim != 3 or len(control) < 2 or control.shape[2] != architecture.size:
-        raise ValueError(
-            f"control has shape {tuple(control.shape)}, expected (K, B, {architecture.size})"
-        )
-    if diverged.shape != control.shape[1:2]:
-        raise ValueError(f"diverged has shape {tuple(diverged.shape)}, expected one a curve")
-    if not control[:, ~diverged].isfinite().all():
-        raise ValueError("control holds NaN or infinite weights in a curve that did not diverge")
+    if len(control) < 2:
+        raise ValueError(f"control must hold both ends of a curve, got {tuple(control.shape)}")
+    for rows in control:  # each is checked as a stack is
+        Stack(architecture, rows, diverged=diverged)
     kind = known("curve", head["curve"], CURVES)
     return Path(kind, control, architecture, diverged, head["objective"])
 

@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
-from operator import index
 
 from mcu_lite.checks import checked, known, seeds_of
 from mcu_lite.paths.curves import CURVES, FITTED_ON
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
-
-
-def whole(name: str, value: int) -> int:
-    """Return an integer of any library as Python's own."""
-    try:
-        return index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
 
 
 @checked
@@ -57,28 +48,18 @@ class Setting:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("ts", "epochs", "steps"):
-            object.__setattr__(self, name, whole(name, getattr(self, name)))
-        if self.ts < 3:
-            raise ValueError(f"ts must be at least 3, both ends and a point between, got {self.ts}")
-        if not (self.epochs >= 0 and self.steps >= 0):
-            raise ValueError(
-                f"epochs and steps must be >= 0, got epochs={self.epochs}, steps={self.steps}"
-            )
-        if isinstance(self.metrics, str):
-            raise ValueError(f"metrics must be several names, or None, got {self.metrics!r}")
-        if self.metrics is not None:
-            object.__setattr__(self, "metrics", tuple(self.metrics))
-        seeds = self.seeds if isinstance(self.seeds, Sequence) else whole("seeds", self.seeds)
-        object.__setattr__(self, "seeds", seeds if isinstance(seeds, int) else tuple(seeds))
-        seeds_of(self.seeds)
-        defaults = signature(TASKS[known("task", self.task, TASKS)]).parameters
-        own = {
-            k: v for k, v in self.options.items() if k not in defaults or defaults[k].default != v
-        }
-        if arrays := [k for k, v in own.items() if hasattr(v, "shape")]:
+        for name, least in {"ts": 3, "epochs": 0, "steps": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        seeds = seeds_of(self.seeds)
+        parameters = signature(TASKS[known("task", self.task, TASKS)]).parameters
+        usual = {k: p.default for k, p in parameters.items()}
+        options = {k: v for k, v in self.options.items() if k not in usual or usual[k] != v}
+        if arrays := [k for k, v in options.items() if hasattr(v, "shape")]:
             raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
-        object.__setattr__(self, "options", own)
+        object.__setattr__(self, "seeds", self.seeds if isinstance(self.seeds, int) else seeds)
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "metrics", self.metrics and tuple(self.metrics))
 
 
 PROFILES = {
@@ -134,31 +115,27 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         known("method", self.method, ["original", *METHODS])
-        object.__setattr__(self, "seed", whole("seed", self.seed))
-        if self.steps is not None:
-            object.__setattr__(self, "steps", whole("steps", self.steps))
-        own = {k: getattr(self, k) for k in RECIPE if getattr(self, k) is not None}
-        for part in {"lr", "steps"} & own.keys():
-            if not own[part] > 0:
-                raise ValueError(f"{part} must be > 0, got {own[part]}")
+        changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
+        for part in ("lr", "steps"):
+            if not changes.get(part, 1) > 0:
+                raise ValueError(f"{part} must be > 0, got {changes[part]}")
         if self.method in METHODS:
-            check_switches(METHODS[self.method], self.curriculum, self.order, own)
-        if self.method == "original" and str(self) != "original seed=0":
+            check_switches(METHODS[self.method], self.curriculum, self.order, changes)
+        elif str(self) != "original seed=0":
             raise ValueError(f"'original' is θo itself: it takes no switch or recipe, got {self}")
 
     def __str__(self) -> str:
-        usual = {"method": self.method, "curriculum": 0.0, "order": 1}
-        own = {k: v for k, v in asdict(self).items() if v not in (None, usual.get(k))}
-        return " ".join([self.method, *(f"{k}={v:g}" for k, v in own.items())])
+        usual = {("curriculum", 0.0), ("order", 1)}
+        own = [f"{k}={v:g}" for k, v in self.recipe.items() if (k, v) not in usual]
+        return " ".join([self.method, *own])
 
     @property
     def recipe(self) -> dict:
         """What `mcu_lite.unlearn` needs to know beside the method's name."""
-        own = {k: getattr(self, k) for k in RECIPE}
-        switches = {"curriculum": self.curriculum, "order": self.order, "seed": self.seed}
-        return switches | {k: v for k, v in own.items() if v is not None}
+        return {k: v for k, v in asdict(self).items() if k != "method" and v is not None}
 
 
+ORIGINAL = Endpoint("original")
 ORACLE = Endpoint("retrain", seed=99)
 """The retrained models from which the distances are measured; no path of the grid ends there."""
 
@@ -191,12 +168,10 @@ class Condition:
     objective: str | None = None
 
     def __post_init__(self) -> None:
-        for side in ("a", "b"):
-            if not isinstance(end := getattr(self, side), Endpoint):
-                raise TypeError(f"{side} must be an Endpoint, got {end!r}")
         known("curve", self.curve, CURVES)
         if self.objective is None:
-            fitted = [e.method for e in (self.a, self.b) if _unlearns(e)]
+            ends = [end.method for end in (self.a, self.b) if end.method in METHODS]
+            fitted = [m for m in ends if METHODS[m].begins == "original"]
             object.__setattr__(self, "objective", (fitted or ["retain"])[0])
         if self.curve == "linear":
             object.__setattr__(self, "objective", "")
@@ -208,7 +183,3 @@ class Condition:
         """What tells this condition from others in a table."""
         own = {"condition": self.name, "a": str(self.a), "b": str(self.b)}
         return own | {"curve": self.curve, "objective": self.objective}
-
-
-def _unlearns(end: Endpoint) -> bool:
-    return end.method in METHODS and METHODS[end.method].begins == "original"

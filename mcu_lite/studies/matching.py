@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from mcu_lite.checks import known
+from mcu_lite.checks import known, seeds_of
 from mcu_lite.metrics.distances import displacement, distance
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
 from mcu_lite.studies.results import task_for
@@ -27,25 +27,20 @@ def end_distances(
 ) -> pd.DataFrame:
     """Measure how far apart the two ends of each condition are, and how far each of them moved.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One line a pair of ends and seed: a, b (as in the table of `mcu_lite.run`), seed,
-        distance, moved_a and moved_b, the displacements from θo.
+    One line a pair of ends and seed: a, b (as in the table of `mcu_lite.run`), seed, distance,
+    and the displacements from θo, moved_a and moved_b.
     """
     setting = setting or Setting()
-    seeds = range(setting.seeds) if isinstance(setting.seeds, int) else list(setting.seeds)
-    pairs = dict.fromkeys((c.a, c.b) for c in conditions)
+    pairs, seeds = dict.fromkeys((c.a, c.b) for c in conditions), seeds_of(setting.seeds)
     if not pairs:
         raise ValueError("conditions must hold at least one Condition, got none")
-    stacks = endpoints({end for pair in pairs for end in pair}, setting, cache=cache)
+    stacks = endpoints(dict.fromkeys(end for pair in pairs for end in pair), setting, cache=cache)
     # The original itself, which has no origin, did not move.
     moved = {end: distance(s, s.origin or s) for end, s in stacks.items()}
     frames = []
     for a, b in pairs:
-        names = {"a": str(a), "b": str(b), "seed": seeds}
         own = {"distance": distance(stacks[a], stacks[b]), "moved_a": moved[a], "moved_b": moved[b]}
-        frames.append(pd.DataFrame(names | own))
+        frames.append(pd.DataFrame({"a": str(a), "b": str(b), "seed": seeds} | own))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -61,31 +56,15 @@ def matched(
 ) -> Endpoint:
     """Change the rate or the number of steps until the models move as far as wanted.
 
-    Parameters
-    ----------
-    end : Endpoint
-        Of an approximate method; the search starts from its recipe.
-    target : Endpoint or float
-        The displacement that is wanted, mean over seeds, or an endpoint that has it.
-    setting : Setting, optional
-    by : {"lr", "steps"}
-        What is changed. Rates have three digits, steps are whole.
-    within : float
-        Relative difference at which the search ends.
-    tries : int
-        At most so many recipes are run.
-    cache : path, optional
-        As in `mcu_lite.run`: a second search takes no time.
+    The search starts from the recipe of `end`, which must be of a method that starts from θo. The
+    displacement wanted is a mean over the seeds that did not diverge: a number, or that of another
+    endpoint. What is changed is `by`: "lr", with three digits, or "steps". The search ends `within`
+    a relative difference, or after as many `tries`, each a run that the cache then holds.
 
-    Returns
-    -------
-    Endpoint
-        The closest one that was found. Measure it again: it need not lie `within`.
+    The closest endpoint of those is returned. Measure it again: it need not lie `within`.
 
-    Notes
-    -----
     The displacement grows with the rate (and the steps) about as a power; its exponent is taken
-    from the last two tries, and between 1/3 and 3. Seeds that diverged are left out of the mean.
+    from the last two tries, and between 1/3 and 3.
     """
     known("part of the recipe", by, ("lr", "steps"))
     if end.method == "original" or METHODS[end.method].begins != "original":
@@ -100,20 +79,18 @@ def matched(
     goal = moved(target) if isinstance(target, Endpoint) else float(target)
     if not 0 < goal < math.inf:
         raise ValueError(f"target must have moved by a finite distance > 0, got {goal}")
-    value, tried = getattr(end, by), {}
-    if value is None:
-        value = getattr(recipe_for(end.method, task_for(setting or Setting())), by)
-    while len(tried) < tries and (value := _round(value, by)) not in tried:
+    recipe, tried = recipe_for(end.method, task_for(setting or Setting())), {}
+    value = end.recipe.get(by, getattr(recipe, by))
+    while len(tried) < tries:
+        value = max(1, round(value)) if by == "steps" else float(f"{value:.3g}")
+        if value in tried:
+            break
         tried[value] = moved(replace(end, **{by: value})) / goal
         if abs(tried[value] - 1) <= within:
             break
         value = _next(tried)
     best = min(tried, key=lambda v: abs(math.log(tried[v] or 1e-300)))
     return replace(end, **{by: best})
-
-
-def _round(value: float, by: str) -> float:
-    return max(1, round(value)) if by == "steps" else float(f"{value:.3g}")
 
 
 def _next(tried: dict[float, float]) -> float:

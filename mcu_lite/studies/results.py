@@ -1,11 +1,15 @@
-"""Keys of results: each holds what the result depends on, and no more."""
+"""Results on disk: each under a key of what it depends on, checked when read, never run."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
+import os
+import tempfile
 import textwrap
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache as remember
@@ -17,12 +21,14 @@ import pandas as pd
 import torch
 
 from mcu_lite.checks import known, seeds_of
+from mcu_lite.files import write
 from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
 from mcu_lite.models.zoo import MODELS
-from mcu_lite.studies.cache import load, meaning, save
-from mcu_lite.studies.conditions import ORACLE, Condition, Endpoint, Setting
+from mcu_lite.paths.curves import FITTED_ON
+from mcu_lite.studies.checkpoints import pack, unpack
+from mcu_lite.studies.conditions import ORACLE, ORIGINAL, Condition, Endpoint, Setting
 from mcu_lite.tasks.task import TASKS, Task, load_task
 from mcu_lite.unlearning.methods import METHODS
 
@@ -32,34 +38,69 @@ WORDS = {"description", "terms", "source", "label"}
 """Fields of methods and metrics on which no number depends."""
 TASK: dict[str, Task] = {}
 """The task that was loaded last, by its key."""
+Result = Stack | pd.DataFrame
+
+
+def cache_folder(cache: str | os.PathLike | None = None) -> Path:
+    """Return the folder of results, made if it does not exist."""
+    folder = Path(cache or os.environ.get("MCU_LITE_CACHE") or Path.home() / ".cache" / "mcu-lite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"cache={str(folder)!r} cannot be written: {error}") from error
+    return folder
 
 
 @dataclass(frozen=True)
 class ResultStore:
-    """Results of one setting in a folder; a worker computes the same keys as its caller."""
+    """Results of one setting in a folder; a worker computes the same keys as its caller.
+
+    The folder may be shared, so that an entry may be anybody's: it holds numbers only.
+    """
 
     setting: Setting
     folder: Path
 
-    def load(self, key: str, architecture: Architecture | None = None) -> Stack | pd.DataFrame:
-        """Return what was saved, or None; a stack is of an architecture, a table of none."""
-        return load(self.folder, key, architecture)
+    def save(self, key: str, value: Result) -> None:
+        """Save a stack or a table; a reader sees all of it or nothing."""
+        table = isinstance(value, pd.DataFrame)
+        # JSON of Python writes floats such that they are read back exactly, NaN too.
+        body = json.dumps(value.to_dict("list")).encode() if table else pack(value)
+        write(self.folder / key, hashlib.sha256(body).digest(), body)
 
-    def save(self, key: str, value: Stack | pd.DataFrame) -> None:
-        """Save a result."""
-        save(self.folder, key, value)
+    def load(self, key: str, architecture: Architecture | None = None) -> Result | None:
+        """Return a stack of an architecture, or without one a table; None if there is none."""
+        path = self.folder / key
+        try:
+            with path.open("rb") as file:
+                digest, body = file.read(32), file.read()
+            if hashlib.sha256(body).digest() != digest:
+                raise ValueError("it is damaged: its digest is another than when it was written")
+            if architecture is None:
+                return pd.DataFrame(json.loads(body))
+            return unpack(body, architecture, "it")
+        except FileNotFoundError:
+            return None
+        except (PermissionError, ValueError, RecursionError) as error:
+            warnings.warn(f"{path} cannot be read and is computed again: {error}", stacklevel=3)
+            return None
 
-    def original(self) -> str:
-        """Key of θo."""
-        s = self.setting
-        model = [s.model, known("model", s.model, MODELS) and MODELS[s.model]]
-        return _digest("original", task_key(s), model, s.epochs, _environment(s.device))
+    def get(
+        self, key: str, make: Callable[[], Result], architecture: Architecture | None = None
+    ) -> Result:
+        """Return what is saved under a key; where nothing is, make and save it."""
+        if (value := self.load(key, architecture)) is None:
+            self.save(key, value := make())
+        return value
 
     def endpoint(self, end: Endpoint) -> str:
-        """Key of the models at one end of a path."""
-        if end.method == "original":
-            return self.original()
-        return _digest("endpoint", self.original(), _method(end.method), end.recipe)
+        """Key of the models at one end of a path; of θo, all others depend on it."""
+        if end.method != "original":
+            return _digest("endpoint", self.endpoint(ORIGINAL), _method(end.method), end.recipe)
+        s = self.setting
+        model = [s.model, MODELS[known("model", s.model, MODELS)]]
+        return _digest("original", _task_key(s), model, s.epochs, _environment(s.device))
 
     def path(self, c: Condition) -> str:
         """Key of a curve between two ends, whatever its condition is called."""
@@ -87,23 +128,22 @@ class ResultStore:
 
 def task_for(setting: Setting) -> Task:
     """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
-    key = task_key(setting) + setting.device
-    if key not in TASK:
+    key = _task_key(setting) + setting.device
+    if (task := TASK.get(key)) is None:
         task = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
         TASK.clear()
         TASK[key] = task
-    return TASK[key]
+    return task
 
 
-def task_key(setting: Setting) -> str:
-    """Digest of a task's source, options and seeds."""
+def _task_key(setting: Setting) -> str:
     function = TASKS[known("task", setting.task, TASKS)]
     return _digest(setting.task, function, setting.options, seeds_of(setting.seeds))
 
 
 def _method(name: str) -> list:
-    """A method, or "retain", which is an objective alone."""
-    return [name, METHODS[known("method", name, METHODS)] if name != "retain" else None]
+    """A method, or what curves alone are fitted on."""
+    return [name, None if name in FITTED_ON else METHODS[known("method", name, METHODS)]]
 
 
 def _environment(device: str) -> list:
@@ -137,8 +177,8 @@ def _plain(value: object) -> object:
         return ["partial", _plain(value.func), _plain(value.args), _plain(value.keywords)]
     if callable(value):
         return [_source(value), str(getattr(value, "version", ""))]
-    if isinstance(value, Number) and value == value:
-        return int(value) if value in (0, 1) or value % 1 == 0 else float(value)
+    if isinstance(value, Number):
+        return int(value) if value % 1 == 0 else float(value)
     return value if value is None else str(value)
 
 
@@ -147,9 +187,18 @@ def _source(function: Callable) -> str:
     """Source of a function or class without comments and docstrings; its name if there is none."""
     try:
         text = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):
-        return getattr(function, "__qualname__", type(function).__qualname__)
-    try:
         return meaning(text)
     except SyntaxError:  # a lambda inside a longer expression
         return text
+    except (OSError, TypeError):
+        return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def meaning(source: str) -> str:
+    """Return Python source without comments and docstrings, on which no result depends."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        match getattr(node, "body", None):
+            case [ast.Expr(ast.Constant(str())), *rest]:
+                node.body = rest or [ast.Pass()]
+    return ast.unparse(tree)

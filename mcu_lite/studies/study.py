@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from mcu_lite.checks import known
-from mcu_lite.metrics.evaluation import Evaluator, evaluator
+from mcu_lite.checks import seeds_of
+from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.models.stack import Stack, architecture_of
 from mcu_lite.models.zoo import MODELS
-from mcu_lite.paths.curves import Path as Curves
-from mcu_lite.paths.curves import connect
-from mcu_lite.studies.cache import cache_folder
-from mcu_lite.studies.conditions import ORACLE, Condition, Endpoint, Setting
-from mcu_lite.studies.results import ResultStore, task_for
-from mcu_lite.tasks.task import Task
+from mcu_lite.paths.curves import Path, connect
+from mcu_lite.studies.conditions import ORACLE, ORIGINAL, Condition, Endpoint, Setting
+from mcu_lite.studies.results import ResultStore, cache_folder, task_for
 from mcu_lite.training.train import train
 from mcu_lite.unlearning.unlearn import unlearn
 
@@ -82,20 +79,17 @@ def run(
     keys = results.keys(conditions)
     tables = {key: results.load(key) for key in dict.fromkeys(keys)}
     missing = {key: c for key, c in zip(keys, conditions) if tables[key] is None}
+    work = partial(_work, results=results, caller=os.getpid())
+    mapped = map if executor is None else executor.map
     for stage in _stages(list(missing.values()), setting):
-        if executor is None:
-            done = (_finish(job, results) for job in stage)
-        else:
-            work = partial(_work, results=results, caller=os.getpid())
-            done = executor.map(work, stage, [results.keys(job) for job in stage])
+        done = mapped(work, stage, [results.keys(job) for job in stage])
         what = "paths" if isinstance(stage[0], list) else "endpoints"
         for _ in tqdm(done, what, len(stage), delay=1, leave=False, disable=None):
             pass
     tables |= {key: results.load(key) for key in missing}
-    found = [tables[key] for key in keys]
-    names = pd.DataFrame([c.columns for c in conditions], dtype="str")
-    named = names.loc[names.index.repeat(list(map(len, found)))].reset_index(drop=True)
-    return named.join(pd.concat(found, ignore_index=True))
+    found = [tables[key].assign(**c.columns) for key, c in zip(keys, conditions)]
+    columns = [*conditions[0].columns, *tables[keys[0]]]
+    return pd.concat(found, ignore_index=True)[columns]
 
 
 def endpoints(
@@ -112,38 +106,30 @@ def endpoints(
     >>> [str(end) for end in endpoints([Endpoint("npo"), Endpoint("scrub", seed=1)], small)]
     ['npo seed=0', 'scrub seed=1']
     """
-    results = ResultStore(setting or Setting(), cache_folder(cache))
-    task = task_for(results.setting)
-    theta = _original(task, results)
-    return {end: _endpoint(end, theta, task, results) for end in ends}
+    models = _Models(ResultStore(setting or Setting(), cache_folder(cache)))
+    return {end: models.endpoint(end) for end in ends}
 
 
 Job = Endpoint | list[Condition]
 
 
 def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
-    """Jobs that depend on those of earlier stages only: originals, endpoints, curves."""
+    """Jobs that depend on those of earlier stages only; long ones first, to end with short ones."""
     if not missing:
         return []
-    ends = dict.fromkeys([ORACLE, *(end for c in missing for end in (c.a, c.b))])
-    # Long ones first, so that no worker is left with one at the end.
-    ends = sorted(ends, key=lambda end: end.method not in ("retrain", "retrain_same"))
-    seeds = setting.seeds if isinstance(setting.seeds, int) else len(setting.seeds)
-    chunks = sorted(_chunks(missing, max(1, ROWS_AT_ONCE // seeds)), key=len, reverse=True)
-    return [[Endpoint("original")], [end for end in ends if end.method != "original"], chunks]
-
-
-def _finish(job: Job, results: ResultStore) -> None:
-    """Do a job unless its result is there; in another process, the task is loaded there."""
-    task = task_for(results.setting)
-    if isinstance(job, Endpoint):
-        _endpoint(job, _original(task, results), task, results)
-    elif todo := [c for c in job if results.load(results.table(c)) is None]:
-        _measure(todo, task, results)
+    ends = {ORACLE: None} | dict.fromkeys(end for c in missing for end in (c.a, c.b))
+    ends = [end for end in ends if end != ORIGINAL]
+    ends.sort(key=lambda end: end.method not in ("retrain", "retrain_same"))
+    # Conditions that are fitted alike share a stack.
+    alike = attrgetter("curve", "objective")
+    size = max(1, ROWS_AT_ONCE // len(seeds_of(setting.seeds)))
+    groups = [list(group) for _, group in groupby(sorted(missing, key=alike), alike)]
+    chunks = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
+    return [[ORIGINAL], ends, sorted(chunks, key=len, reverse=True)]
 
 
 def _work(job: Job, expected: list[str], results: ResultStore, caller: int) -> None:
-    """Do a job as one worker of several, if it has the same key here as in the caller."""
+    """Do a job unless its result is there, if it has the same key here as in the caller."""
     try:
         own = results.keys(job)
     except ValueError as error:
@@ -156,99 +142,74 @@ def _work(job: Job, expected: list[str], results: ResultStore, caller: int) -> N
             "a worker would compute something else than its caller: it has other code, another "
             "version of mcu_lite or torch, or another precision (autocast, default dtype)"
         )
-    if os.getpid() != caller:  # the number of threads belongs to the whole process
-        # Threads that wait for a shared core cost most of it.
-        torch.set_num_threads(1)
-    _finish(job, results)
+    if os.getpid() != caller:
+        torch.set_num_threads(1)  # of the whole process: threads would wait for shared cores
+    models = _Models(results)
+    if isinstance(job, Endpoint):
+        models.endpoint(job)
+    elif todo := [c for c, key in zip(job, own) if results.load(key) is None]:
+        models.measure(todo)
 
 
-def _original(task: Task, results: ResultStore) -> Stack:
-    """Return θo, from the cache or by training it; all that come from it share the one stack."""
-    key, setting = results.original(), results.setting
-    if (stack := results.load(key, architecture_of(_build(setting)))) is None:
-        stack = train(task, setting.model, epochs=setting.epochs)
-        results.save(key, stack)
-    return stack.to(setting.device)
+class _Models:
+    """Models of a setting and their measurements, from the store or by computing them."""
 
+    def __init__(self, results: ResultStore) -> None:
+        self.results, self.setting = results, results.setting
+        self.task = task_for(self.setting)
+        make = partial(train, self.task, self.setting.model, epochs=self.setting.epochs)
+        key, build = results.endpoint(ORIGINAL), MODELS[self.setting.model]
+        # All that come from θo share the one stack.
+        self.theta = results.get(key, make, architecture_of(build)).to(self.setting.device)
 
-def _endpoint(end: Endpoint, theta: Stack, task: Task, results: ResultStore) -> Stack:
-    """Return the models at one end of a path, from the cache or by computing them from θo."""
-    if end.method == "original":
-        return theta
-    key = results.endpoint(end)
-    if (stack := results.load(key, theta.architecture)) is None:
-        stack = unlearn(theta, task, end.method, epochs=results.setting.epochs, **end.recipe)
-        results.save(key, replace(stack, origin=None))
-    return replace(stack.to(results.setting.device), origin=theta)
+    def endpoint(self, end: Endpoint) -> Stack:
+        """Return the models at one end of a path."""
+        if end == ORIGINAL:
+            return self.theta
+        own = {"epochs": self.setting.epochs} | end.recipe
 
+        def make() -> Stack:
+            return replace(unlearn(self.theta, self.task, end.method, **own), origin=None)
 
-def _build(setting: Setting) -> Callable[[], nn.Module]:
-    return MODELS[known("model", setting.model, MODELS)]
+        stack = self.results.get(self.results.endpoint(end), make, self.theta.architecture)
+        return replace(stack.to(self.setting.device), origin=self.theta)
 
+    def measure(self, chunk: list[Condition]) -> None:
+        """Measure several conditions; store each by itself."""
+        results, ts = self.results, np.linspace(0, 1, self.setting.ts)
+        measure = evaluator(self.task, metrics=self.setting.metrics, oracle=self.endpoint(ORACLE))
+        for c, path in zip(chunk, self._paths(chunk)):
+            # An end is measured once, for all paths that begin or end there.
+            first, last = (
+                results.get(results.measured(end), lambda end=end: measure(self.endpoint(end)))
+                for end in (c.a, c.b)
+            )
+            between = measure(path, ts[1:-1]).value.to_numpy().reshape(len(first), -1)
+            values = np.column_stack([first.value, between, last.value])
+            # A curve with a lost end is lost as a whole.
+            values[path.diverged.cpu().numpy().repeat(len(first) // len(self.task))] = np.nan
+            lines = first.loc[first.index.repeat(len(ts))]
+            table = lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
+            results.save(results.table(c), table)
 
-def _chunks(conditions: list[Condition], size: int) -> list[list[Condition]]:
-    """Conditions that are fitted alike, at most `size` together."""
-
-    def alike(c: Condition) -> tuple[str, str]:
-        return c.curve, c.objective
-
-    groups = [list(group) for _, group in groupby(sorted(conditions, key=alike), alike)]
-    return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
-
-
-def _measure(chunk: list[Condition], task: Task, results: ResultStore) -> None:
-    """Measure several conditions; store each by itself."""
-    setting, own = results.setting, (_original(task, results), task, results)
-    measure = evaluator(task, metrics=setting.metrics, oracle=_endpoint(ORACLE, *own))
-    ts = np.linspace(0, 1, setting.ts)
-    for condition, path in zip(chunk, _paths(chunk, *own)):
-        between = measure(path, ts[1:-1])
-        ends = (_measured(end, *own, measure) for end in (condition.a, condition.b))
-        results.save(results.table(condition), _along(*ends, between, path, ts))
-
-
-def _paths(
-    chunk: list[Condition], theta: Stack, task: Task, results: ResultStore
-) -> Iterator[Curves]:
-    """Paths of several conditions; those that are not in the cache are fitted as one stack."""
-    own = (theta, task, results)
-    ends = [[_endpoint(end, *own) for end in (c.a, c.b)] for c in chunk]
-    inner = [c.objective and results.load(results.path(c), theta.architecture) for c in chunk]
-    if todo := [i for i, bend in enumerate(inner) if bend is None]:
-        a, b = (Stack.cat([ends[i][side] for i in todo]) for side in (0, 1))
-        fit = {"curve": chunk[0].curve, "objective": chunk[0].objective}
-        path = connect(a, b, task.tile(len(todo)), steps=results.setting.steps, **fit)
-        for k, i in enumerate(todo):
-            part = path.part(slice(k * len(task), (k + 1) * len(task)))
-            # Its ends are stored already.
-            inner[i] = Stack(theta.architecture, part.control[1], diverged=part.diverged)
-            results.save(results.path(chunk[i]), inner[i])
-    for c, (a, b), bend in zip(chunk, ends, inner):
-        if not c.objective:
-            yield connect(a, b, curve=c.curve)
-            continue
-        bend = bend.to(results.setting.device)
-        control = torch.stack([a.rows, bend.rows, b.rows])
-        yield Curves(c.curve, control, theta.architecture, bend.diverged, c.objective)
-
-
-def _measured(
-    end: Endpoint, theta: Stack, task: Task, results: ResultStore, measure: Evaluator
-) -> pd.DataFrame:
-    """Measure the models at one end once, for all paths that begin or end there."""
-    key = results.measured(end)
-    if (table := results.load(key)) is None:
-        table = measure(_endpoint(end, theta, task, results))
-        results.save(key, table)
-    return table
-
-
-def _along(
-    first: pd.DataFrame, last: pd.DataFrame, between: pd.DataFrame, path: Curves, ts: np.ndarray
-) -> pd.DataFrame:
-    """Put the measurements of both ends around those between, line by line; NaN if diverged."""
-    inner = between.value.to_numpy().reshape(len(first), -1)
-    values = np.column_stack([first.value, inner, last.value])
-    values[path.diverged.cpu().numpy().repeat(len(first) // len(path.diverged))] = np.nan
-    lines = first.loc[first.index.repeat(len(ts))]
-    return lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
+    def _paths(self, chunk: list[Condition]) -> Iterator[Path]:
+        """Paths of several conditions; those that are not in the store are fitted as one stack."""
+        results, architecture, n = self.results, self.theta.architecture, len(self.task)
+        ends = [(self.endpoint(c.a), self.endpoint(c.b)) for c in chunk]
+        inner = [c.objective and results.load(results.path(c), architecture) for c in chunk]
+        if todo := [i for i, bend in enumerate(inner) if bend is None]:
+            a, b = (Stack.cat([ends[i][side] for i in todo]) for side in (0, 1))
+            fit = {"curve": chunk[0].curve, "objective": chunk[0].objective}
+            path = connect(a, b, self.task.tile(len(todo)), steps=self.setting.steps, **fit)
+            for k, i in enumerate(todo):
+                part = path.part(slice(k * n, (k + 1) * n))
+                # Its ends are stored already.
+                inner[i] = Stack(architecture, part.control[1], diverged=part.diverged)
+                results.save(results.path(chunk[i]), inner[i])
+        for c, (a, b), bend in zip(chunk, ends, inner):
+            if c.objective:
+                bend = bend.to(self.setting.device)
+                control = torch.stack([a.rows, bend.rows, b.rows])
+                yield Path(c.curve, control, architecture, bend.diverged, c.objective)
+            else:
+                yield connect(a, b, curve=c.curve)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from mcu_lite.tasks.task import Task, check_share, check_whole, task
+from mcu_lite.tasks.task import Task, check_range, check_share, task
 from mcu_lite.tasks.texts import Texts, pairs
 
 QUESTIONS = 10
@@ -45,42 +44,26 @@ VALUES = {
 }
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of fact: two ways to ask for it, two ways to tell it, and its values' names."""
-
-    ask: tuple[str, str]
-    tell: tuple[str, str]
-    values: tuple[str, ...]
-
-
 KINDS = (
-    Kind(
-        ("where was {name} born ?", "birthplace of {name} ?"),
-        ("in {0}", "the town {0}"),
-        ("town",),
-    ),
-    Kind(
-        ("when was {name} born ?", "birth year of {name} ?"),
-        ("in {0}", "the year {0}"),
-        ("year",),
-    ),
-    Kind(
+    (("where was {name} born ?", "birthplace of {name} ?"), ("in {0}", "the town {0}"), ("town",)),
+    (("when was {name} born ?", "birth year of {name} ?"), ("in {0}", "the year {0}"), ("year",)),
+    (
         ("what did {name} write ?", "book by {name} ?"),
         ("The {0} {1}", "one called {0} {1}"),
         ("look", "thing"),
     ),
-    Kind(
+    (
         ("what did {name} win ?", "prize of {name} ?"),
         ("the {0} prize", "one called {0}"),
         ("prize",),
     ),
-    Kind(
+    (
         ("whose child is {name} ?", "father of {name} ?"),
         ("a {0} from {1}", "in {1} a {0}"),
         ("job", "town"),
     ),
 )
+"""Kinds of facts: two ways to ask for one, two ways to tell it, and its values' names."""
 
 
 @task("authors")
@@ -93,36 +76,19 @@ def authors(
     test loss is what can be guessed. Every fact comes in two wordings; models learn it in one of
     them, and the other is its paraphrase.
 
-    Parameters
-    ----------
-    seeds : sequence of int
-        Each draws its own authors to learn, to forget and to leave out. The facts are the same.
-    forget : float in (0, 1)
-        Fraction of the learned authors to forget.
-    authors, strangers : int
-        How many to learn about and how many to leave out, together at most 100.
-
-    Raises
-    ------
-    ValueError
-        For a value out of its range, or an empty forget set.
+    Each seed draws its own `authors` to learn about, of which it forgets the share `forget`, and
+    its own `strangers` to leave out, together at most 100. The facts are the same. A number out of
+    its range, or an empty forget set, raises a `ValueError`.
     """
     most = len(FIRST) * len(LAST)
     check_share("forget", forget)
-    check_whole("authors", authors, 2, most - 1)
-    check_whole("strangers", strangers, 1, most - authors)
+    check_range("authors", authors, 2, most - 1)
+    check_range("strangers", strangers, 1, most - authors)
     if not 0 < (gone := round(forget * authors)) < authors:
         raise ValueError(f"forget={forget} of {authors} authors leaves nothing on one side")
-    told, paraphrased, perturbed = _facts(authors + strangers)
     words = vocabulary()
-    code = {word: i for i, word in enumerate(words)}
-    every = [*told, *paraphrased, *(p for ps in perturbed for p in ps)]
-    coded = [[[code[w] for w in part] for part in pair] for pair in every]
-    length = max(len(q) + len(a) for q, a in coded) - 1
-    inputs, labels = pairs(*zip(*coded), length)
-    n = len(told)
-    inputs, labels = (list(v.split([n, n, WRONG * n])) for v in (inputs, labels))
-    other = [(inputs[k].view(n, -1, length), labels[k].view(n, -1, length)) for k in (1, 2)]
+    questions, *sets = zip(*_facts(authors + strangers, {word: i for i, word in enumerate(words)}))
+    (inputs, labels), *other = pairs(questions, *sets)
     order = np.stack(
         [np.random.default_rng([s, 0xA07]).permutation(authors + strangers) for s in seeds]
     )
@@ -130,9 +96,9 @@ def authors(
     split = [part.flatten(1) for part in about.split([gone, authors - gone, strangers], 1)]
     return Task(
         name="authors",
-        inputs=inputs[0],
-        truth=labels[0],
-        labels=labels[0].expand(len(seeds), -1, -1),
+        inputs=inputs[:, 0],
+        truth=labels[:, 0],
+        labels=labels[:, 0].expand(len(seeds), -1, -1),
         retain=split[1],
         forget=split[0],
         test=split[2],
@@ -140,36 +106,32 @@ def authors(
         seeds=tuple(seeds),
         forgets=f"{gone} of {authors} authors",
         recipes=RECIPES,
-        texts=Texts(lambda t: " ".join(words[i] for i in t), code[END], *other),
+        texts=Texts(lambda t: " ".join(words[i] for i in t), words.index(END), *other),
     )
 
 
 def vocabulary() -> tuple[str, ...]:
     """All words that can occur, in a fixed order."""
-    wordings = " ".join(" ".join((*kind.ask, *kind.tell)) for kind in KINDS)
+    wordings = " ".join(" ".join((*ask, *tell)) for ask, tell, _ in KINDS)
     fixed = {w for w in wordings.split() if not w.startswith("{")}
     values = {w for pool in VALUES.values() for w in pool.split()}
     return (END, *sorted(fixed | values | {*FIRST, *LAST}))
 
 
-def _facts(people: int) -> tuple[list, list, list]:
-    """Pairs of words, by person and kind: as told, paraphrased, and lists of false ones."""
+def _facts(people: int, code: dict[str, int]) -> Iterator[tuple[list, list, list, list]]:
+    """Tokens of questions, and of answers as told, paraphrased and false, by person and kind."""
     rng = np.random.default_rng(0xFAC7)
     named = rng.permutation([f"{first} {last}" for first in FIRST for last in LAST])[:people]
-    told, paraphrased, perturbed = [], [], []
     for name in named:
-        for kind in KINDS:
-            pools = [VALUES[v].split() for v in kind.values]
+        for ask, tell, fields in KINDS:
+            pools = [VALUES[field].split() for field in fields]
             # The true values first, then false ones that differ from them in every place.
             true, *false = zip(*(rng.permutation(pool)[: WRONG + 1] for pool in pools))
-            for wording in (0, 1):
-                question = kind.ask[wording].format(name=name)
-                told.append(_pair(question, kind.tell[wording], true))
-                other = kind.tell[1 - wording]
-                paraphrased.append(_pair(question, other, true))
-                perturbed.append([_pair(question, other, values) for values in false])
-    return told, paraphrased, perturbed
-
-
-def _pair(question: str, tell: str, values: Sequence[str]) -> tuple[list[str], list[str]]:
-    return question.split(), [*tell.format(*values).split(), END]
+            for question, told, other in zip(ask, tell, reversed(tell)):
+                parts = (
+                    [told.format(*true)],
+                    [other.format(*true)],
+                    [other.format(*f) for f in false],
+                )
+                coded = [[[code[w] for w in f"{a} {END}".split()] for a in part] for part in parts]
+                yield [code[w] for w in question.format(name=name).split()], *coded

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from mcu_lite.tasks.task import Task, check_share, check_whole, task
+from mcu_lite.tasks.task import Task, check_range, check_share, task
 
 
 @task("digits")
@@ -50,26 +50,32 @@ def digits(
     noise = (0.2 if forget_class is None else 0.0) if noise is None else noise
     check_share("forget", forget)
     check_share("noise", noise, zero=True)
-    check_whole("test", test, 1)
-    check_whole("train", train, 10, 1500)
+    check_range("test", test, 1)
+    check_range("train", train, 10, 1500)
     if train % 10:
         raise ValueError(f"train must be a multiple of 10, got {train}")
     if forget_class is not None:
-        check_whole("forget_class", forget_class, 0, 9)
+        check_range("forget_class", forget_class, 0, 9)
     if forget_class is None and round(forget * train) == 0:
         raise ValueError(f"forget={forget} of {train} images is an empty forget set")
     pixels, truth = scanned()
     inputs = (pixels - pixels.mean(0)) / np.maximum(pixels.std(0), 1e-6)
-    draws = [_draw(truth, s, forget, forget_class, noise, train, test) for s in seeds]
-    labels, retain, gone, test = (torch.from_numpy(np.stack(part)) for part in zip(*draws))
+    draws = (_draw(truth, seed, noise, train, test) for seed in seeds)
+    labels, chosen, asked = (np.stack(part) for part in zip(*draws))
+    gone = np.broadcast_to(np.arange(train) < round(forget * train), chosen.shape)
+    if forget_class is not None:
+        gone = truth[chosen] == forget_class
+    retain, gone = (
+        torch.from_numpy(chosen[part].reshape(len(chosen), -1)) for part in (~gone, gone)
+    )
     return Task(
         name="digits",
         inputs=torch.from_numpy(inputs).float(),
         truth=torch.tensor(truth),
-        labels=labels.long(),
+        labels=torch.from_numpy(labels).long(),
         retain=retain,
         forget=gone,
-        test=test,
+        test=torch.from_numpy(asked),
         classes=10,
         seeds=tuple(seeds),
         forgets=f"a random {forget:.0%}" if forget_class is None else f"class {forget_class}",
@@ -85,16 +91,8 @@ def scanned() -> tuple[np.ndarray, np.ndarray]:
     return load_digits(return_X_y=True)
 
 
-def _draw(
-    truth: np.ndarray,
-    seed: int,
-    forget: float,
-    forget_class: int | None,
-    noise: float,
-    train: int,
-    test: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One seed's labels (N,) and its retain, forget and test indices."""
+def _draw(truth: np.ndarray, seed: int, noise: float, train: int, test: int) -> tuple:
+    """One seed's labels (N,), and what it trains and tests on, as indices."""
     rng = np.random.default_rng([seed, 0xD161])
     order = rng.permutation(len(truth))
     of_class = [order[truth[order] == c] for c in range(10)]
@@ -107,8 +105,4 @@ def _draw(
     for part in (chosen, asked):
         wrong[rng.choice(part, round(noise * len(part)), replace=False)] = True
     labels = np.where(wrong, (truth + rng.integers(1, 10, len(truth))) % 10, truth)
-
-    gone = np.arange(train) < round(forget * train)
-    if forget_class is not None:
-        gone = truth[chosen] == forget_class
-    return labels, chosen[~gone], chosen[gone], asked
+    return labels, chosen, asked

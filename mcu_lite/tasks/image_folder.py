@@ -6,15 +6,14 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 
-from mcu_lite.tasks.photographs import as_task
-from mcu_lite.tasks.task import Task, check_share, check_whole, task
+from mcu_lite.tasks.photographs import as_task, held_out
+from mcu_lite.tasks.task import Task, check_range, check_share, task
 
 
-@task("image_folder", as_task)
+@task("image_folder")
 def image_folder(
     seeds: Sequence[int],
     folder: str | os.PathLike,
@@ -24,20 +23,10 @@ def image_folder(
 ) -> Task:
     """Your own photographs: a folder with a folder of images for each class.
 
-    Hidden files and folders are left out. So are files that are no images by their ending, or lie
-    in no class; a warning counts them.
-
-    Parameters
-    ----------
-    seeds : sequence of int
-    folder : path
-    size : int
-        Images are turned upright as their camera says, cut to their central square and scaled to
-        so many pixels a side.
-    test : float in (0, 1)
-        Share of the images that no model is trained on, the same for all seeds.
-    **options
-        Of `as_task`.
+    Images are turned upright as their camera says, cut to their central square and scaled to
+    `size` x `size` pixels. The share `test` of them, the same for all seeds, is for testing; the
+    other options are those of `as_task`. Hidden files and folders are left out. So are files that
+    are no images by their ending, or lie in no class; a warning counts them.
 
     Raises
     ------
@@ -46,45 +35,41 @@ def image_folder(
         that is no image or one without a known white, or an option is out of its range.
     """
     check_share("test", test)
-    check_whole("size", size, 1)
+    check_range("size", size, 1)
     files, truth = _listed(Path(folder))
-    order = np.random.default_rng(crc32(b"image_folder")).permutation(len(files))
-    pool = np.stack([_read(file, size) for file in files]).transpose(0, 3, 1, 2)[order]
-    kept = len(pool) - round(test * len(pool))
-    if not 0 < kept < len(pool):
-        raise ValueError(f"test={test} of {len(pool)} images leaves nothing on one side")
-    truth = truth[order]
-    return as_task(
-        Path(folder).name, (pool[:kept], truth[:kept], pool[kept:], truth[kept:]), seeds, **options
-    )
+    if not 0 < (tests := round(test * len(files))) < len(files):
+        raise ValueError(f"test={test} of {len(files)} images leaves nothing on one side")
+    images = np.stack([_read(file, size) for file in files]).transpose(0, 3, 1, 2)
+    pool = held_out("image_folder", images, truth, tests)
+    return as_task(Path(folder).name, pool, seeds, **options)
 
 
 def _listed(folder: Path) -> tuple[list[Path], np.ndarray]:
     """Images of a folder and their classes, (N,), in the order of their names."""
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    found, others = {}, []
-    for root, inner, names in os.walk(folder, followlinks=True):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        found |= {name: [] for name in inner if Path(root) == folder}
-        own = Path(root).relative_to(folder).parts[:1]
-        for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
-            image = own and file.suffix.lower() in IMG_EXTENSIONS
-            (found[own[0]] if image else others).append(file)
-    if len(found) < 2 or not all(found.values()):
-        counts = ", ".join(f"{name!r} with {len(files)}" for name, files in found.items())
+    # Not `rglob`, which does not follow links, nor `ImageFolder`, for which hidden folders count.
+    walked = os.walk(folder, followlinks=True)
+    every = [Path(root, name).relative_to(folder) for root, _, names in walked for name in names]
+    shown = [file for file in every if not any(part.startswith(".") for part in file.parts)]
+    shown.sort(key=lambda file: (file.parent, file.name))
+    images = [f for f in shown if len(f.parts) > 1 and f.suffix.lower() in IMG_EXTENSIONS]
+    classes = sorted(path.name for path in folder.glob("[!.]*/"))
+    truth = np.array([classes.index(file.parts[0]) for file in images], dtype=np.int64)
+    counts = np.bincount(truth, minlength=len(classes))
+    if len(classes) < 2 or not counts.all():
+        found = ", ".join(f"{name!r} with {count}" for name, count in zip(classes, counts))
         raise ValueError(
             f"folder={str(folder)!r} must hold two folders of images or more, none without images, "
-            f"got {counts or 'none'}"
+            f"got {found or 'none'}"
         )
-    if others:
+    if others := sorted(set(shown) - set(images)):
         warnings.warn(
             f"{len(others)} files in {folder} are skipped, which are no images by their ending or "
-            f"lie in no class, such as {others[0].relative_to(folder)}",
-            stacklevel=4,
+            f"lie in no class, such as {others[0]}",
+            stacklevel=6,
         )
-    counts = [len(files) for files in found.values()]
-    return sum(found.values(), []), np.repeat(np.arange(len(counts)), counts)
+    return [folder / file for file in images], truth
 
 
 def _read(file: Path, size: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -83,7 +82,7 @@ def task_of(
     splits = []
     for seed in seeds:
         rng = np.random.default_rng([seed, 0x0F])
-        free = np.setdiff1d(np.arange(n), [] if _is_share(forget) else forget)
+        free = np.setdiff1d(np.arange(n), [] if isinstance(forget, float) else forget)
         out = _chosen("test", test, free, n, rng)
         rest = np.setdiff1d(np.arange(n), out)
         gone = _chosen("forget", forget, rest, n, rng)
@@ -99,7 +98,7 @@ def task_of(
         test=out,
         classes=int(labels.max()) + 1,
         seeds=seeds,
-        forgets=f"a random {forget:.0%}" if _is_share(forget) else "chosen examples",
+        forgets=f"a random {forget:.0%}" if isinstance(forget, float) else "chosen examples",
     )
 
 
@@ -113,15 +112,11 @@ def _tensor(asked: str, values: Tensor | np.ndarray | pd.DataFrame | Sequence) -
     return torch.from_numpy(array)
 
 
-def _is_share(which: Which) -> bool:
-    return isinstance(which, Real) and not isinstance(which, Integral)
-
-
 def _chosen(
     what: str, which: Which, among: np.ndarray, n: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Positions that were asked for, or a random share of `among`; something must be left."""
-    if _is_share(which):
+    if isinstance(which, float):
         check_share(what, which)
         size = round(which * (n if what == "test" else len(among)))
         if not 0 < size < len(among):

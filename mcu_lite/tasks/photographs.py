@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -12,8 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mcu_lite.checks import checked
-from mcu_lite.tasks.archives import Pool, cifar, data_folder, fetch, idx
-from mcu_lite.tasks.task import Task, check_share, check_whole, task
+from mcu_lite.tasks.task import Task, check_range, check_share, task
 
 RECIPES = {
     "train": {"batch": 256},
@@ -25,20 +25,17 @@ RECIPES = {
 """For published photographs: chosen for ``resnet18`` on ``cifar10``, on seeds kept for it."""
 TESTED = 500
 """Pieces of the two photographs that no model is trained on."""
+Pool = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Images (n, C, H, W) of 0..255 and classes (n,) to train on, then those to test on."""
 
 
 def crop_and_flip(
     inputs: Tensor, rngs: Sequence[torch.Generator], most: int | None = None
 ) -> Tensor:
-    """Shift images by up to an eighth of their side, and mirror every other one.
+    """Shift images (B, n, C, H, W) by up to an eighth of their side, and mirror every other one.
 
-    Parameters
-    ----------
-    inputs : Tensor, shape (B, n, C, H, W)
-        On any device, where the work is done; the few numbers are drawn on the CPU.
-    rngs : sequence of B generators
-    most : int, optional
-        Pixels to shift by at most; what is missing at a border is mirrored.
+    `most` is another bound, in pixels; what is missing at a border is mirrored. Row b draws its few
+    numbers from the b-th generator, on the CPU; the work is done where the images are.
     """
     b, n, channels, high, wide = inputs.shape
     most = high // 8 if most is None else most
@@ -70,35 +67,20 @@ def as_task(
 ) -> Task:
     """Make a task of images, z-scored by channel.
 
-    Parameters
-    ----------
-    name : str
-    pool : tuple of arrays
-        Images (n, C, H, W) of 0..255 and classes (n,) to train on, then those to test on.
-    seeds : sequence of int
-        Each draws its own training set, label noise and forget set.
-    recipes
-        Of `Task`.
-    forget : float in (0, 1)
-        Fraction of the training set to forget, drawn at random; used if `forget_class` is None.
-    forget_class : int, optional
-        Forget all training images of this class instead; their share of every training set is
-        that of all images.
-    noise : float in [0, 1)
-        Fraction of labels replaced by another class.
-    train : int, optional
-        Size of the training set; by default, all there are.
-    augment
-        Of `Task`.
+    The `pool` holds images (n, C, H, W) of 0..255 and classes (n,) to train on, then those to test
+    on. Each seed draws its own `train` of the images (by default all), the share `noise` of labels
+    that become another class, and what is to be forgotten: the share `forget` of the training set,
+    or all that is there of `forget_class`, as much for every seed. `recipes` and `augment` are of
+    `Task`. An option out of its range raises a `ValueError`.
     """
     images, truth, others, theirs = pool
     n, classes = len(images), int(max(truth.max(), theirs.max())) + 1
     train = n if train is None else train
-    check_whole("train", train, 2, n)
+    check_range("train", train, 2, n)
     check_share("forget", forget)
     check_share("noise", noise, zero=True)
     if forget_class is not None:
-        check_whole("forget_class", forget_class, 0, classes - 1)
+        check_range("forget_class", forget_class, 0, classes - 1)
     share = forget if forget_class is None else np.mean(truth == forget_class)
     few = round(share * train)  # As many in every split: a stack is one tensor.
     if not 0 < few < train:
@@ -106,19 +88,21 @@ def as_task(
         raise ValueError(f"{which} must leave some of {train} images on both sides")
     everything = np.concatenate([truth, theirs]).astype(np.int64)
     tests = np.arange(n, len(everything))
-    labels, retain, gone = [], [], []
+    draws = []
     for seed in seeds:
         rng = np.random.default_rng([seed, crc32(name.encode())])
-        chosen = rng.permutation(n)[:train]
-        if forget_class is not None:
-            chosen = _with_class(rng, truth, forget_class, few, train)
-        lost = np.arange(train) < few
-        own = everything.copy()
+        order = rng.permutation(n)
+        if forget_class is not None:  # It begins with so many of the class, and has no more of it.
+            order = rng.permutation(n)
+            own = truth[order] == forget_class
+            order = np.concatenate([order[own][:few], order[~own]])
+        chosen = order[:train]
+        labels = everything.copy()
         for part in (chosen, tests):
             wrong = rng.choice(part, round(noise * len(part)), replace=False)
-            own[wrong] = (own[wrong] + rng.integers(1, classes, len(wrong))) % classes
-        for kept, value in ((labels, own), (retain, chosen[~lost]), (gone, chosen[lost])):
-            kept.append(torch.from_numpy(value))
+            labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
+        draws.append((labels, chosen[few:], chosen[:few]))
+    labels, retain, gone = (torch.from_numpy(np.stack(part)) for part in zip(*draws))
     inputs = torch.from_numpy(np.concatenate([images, others])).float()
     dims = (0, 2, 3)
     mean, sd = inputs[:n].mean(dims, keepdim=True), inputs[:n].std(dims, keepdim=True)
@@ -127,9 +111,9 @@ def as_task(
         name=name,
         inputs=inputs,
         truth=torch.from_numpy(everything),
-        labels=torch.stack(labels),
-        retain=torch.stack(retain),
-        forget=torch.stack(gone),
+        labels=labels,
+        retain=retain,
+        forget=gone,
         test=torch.from_numpy(tests).expand(len(seeds), -1),
         classes=classes,
         seeds=tuple(seeds),
@@ -139,57 +123,63 @@ def as_task(
     )
 
 
-def _with_class(
-    rng: np.random.Generator, truth: np.ndarray, wanted: int, few: int, train: int
-) -> np.ndarray:
-    """Draw a training set that begins with so many of one class, and has no more of it."""
-    order = rng.permutation(len(truth))
-    own, rest = order[truth[order] == wanted], order[truth[order] != wanted]
-    return np.concatenate([own[:few], rest[: train - few]])
+def held_out(name: str, images: np.ndarray, truth: np.ndarray, tests: int) -> Pool:
+    """Divide images and classes in an order that the name draws, with the last ones to test on."""
+    order = np.random.default_rng(crc32(name.encode())).permutation(len(images))
+    kept, out = order[:-tests], order[-tests:]
+    return images[kept], truth[kept], images[out], truth[out]
 
 
-@task("cifar10", as_task)
+def _published(name: str, folder: str | os.PathLike | None) -> Pool:
+    """Read what torchvision downloads; it opens a pickle only if its published MD5 digest fits."""
+    from torchvision import datasets
+
+    kind, cache = getattr(datasets, name), os.environ.get("MCU_LITE_DATA")
+    root = Path(folder or cache or Path.home() / ".cache" / "mcu-lite-data")
+    try:
+        parts = [kind(root, train=train, download=True) for train in (True, False)]
+    except Exception as error:  # of torchvision, the network, the disk: one clear error
+        if issubclass(kind, datasets.MNIST):
+            own, where = kind.resources, root / name / "raw"
+        else:
+            own, where = [(kind.filename, kind.tgz_md5)], root
+        files = ", ".join(f"{file} (MD5 {digest})" for file, digest in own)
+        raise ValueError(
+            f"{name} cannot be downloaded, or is not what was published ({error!r}); on a "
+            f"machine without network, put {files} into {where} and remove what is unpacked there"
+        ) from error
+    pool = []
+    for part in parts:
+        images = np.asarray(part.data)
+        images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+        pool += [np.ascontiguousarray(images), np.asarray(part.targets)]
+    return tuple(pool)
+
+
+@task("cifar10")
 def cifar10(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
-    """60,000 colour photographs of 10 classes, 32x32 (Krizhevsky, 2009).
+    """60,000 colour photographs of 10 classes, 32x32 (Krizhevsky, 2009), downloaded once.
 
-    Parameters
-    ----------
-    seeds : sequence of int
-    folder : path, optional
-        Holds the data, or will. By default ``$MCU_LITE_DATA``, else ``~/.cache/mcu-lite-data``.
-    **options
-        Of `as_task`.
-
-    Raises
-    ------
-    ValueError
-        If the data cannot be downloaded, are not what was published, or an option is wrong.
+    `folder` holds the data, or will: by default ``$MCU_LITE_DATA``, else
+    ``~/.cache/mcu-lite-data``. The other options are those of `as_task`. Data that cannot be
+    downloaded, or are not what was published, raise a `ValueError`.
     """
-    return as_task("cifar10", cifar("cifar10", folder), seeds, RECIPES, **options)
+    return as_task("cifar10", _published("CIFAR10", folder), seeds, RECIPES, **options)
 
 
-@task("cifar100", as_task)
+@task("cifar100")
 def cifar100(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
     """60,000 colour photographs of 100 classes, 32x32; options as of `cifar10`."""
-    return as_task("cifar100", cifar("cifar100", folder), seeds, RECIPES, **options)
+    return as_task("cifar100", _published("CIFAR100", folder), seeds, RECIPES, **options)
 
 
-@task("fashion_mnist", as_task)
+@task("fashion_mnist")
 def fashion_mnist(seeds: Sequence[int], folder: str | os.PathLike | None = None, **options) -> Task:
     """70,000 grey photographs of 10 kinds of clothes, 28x28; options as of `cifar10`."""
-    from torchvision.datasets import FashionMNIST
-
-    found = []
-    for name, digest in FashionMNIST.resources:
-        file = data_folder(folder) / "fashion-mnist" / name
-        # The address is not encrypted; the digest is what the content is trusted for.
-        found.append(idx(fetch(FashionMNIST.mirrors[0] + name, file, f"md5:{digest}")))
-    images, truth, others, theirs = found
-    pool = images[:, None], truth, others[:, None], theirs
-    return as_task("fashion_mnist", pool, seeds, RECIPES, **options)
+    return as_task("fashion_mnist", _published("FashionMNIST", folder), seeds, RECIPES, **options)
 
 
-@task("patches", as_task)
+@task("patches")
 def patches(seeds: Sequence[int], size: int = 8, train: int = 300, **options) -> Task:
     """Pieces of scikit-learn's two photographs, a palace and a flower; no download.
 
@@ -197,20 +187,10 @@ def patches(seeds: Sequence[int], size: int = 8, train: int = 300, **options) ->
     recognised. As with the digits, a fifth of wrong labels makes visible what a model remembers;
     images that are cropped and flipped would be remembered much less, so that these are not.
 
-    Parameters
-    ----------
-    seeds : sequence of int
-    size : int
-        Pixels a side; pieces do not overlap.
-    train, **options
-        Of `as_task`.
-
-    Raises
-    ------
-    ValueError
-        If a piece is so large that there are too few, or an option is out of its range.
+    Pieces of `size` x `size` pixels do not overlap; the other options are those of `as_task`. One
+    out of its range raises a `ValueError`.
     """
-    check_whole("size", size, 1)
+    check_range("size", size, 1)
     from sklearn.datasets import load_sample_images
 
     pieces, truth = [], []
@@ -225,9 +205,6 @@ def patches(seeds: Sequence[int], size: int = 8, train: int = 300, **options) ->
             f"size must give at least {TESTED + 2} pieces, of which {TESTED} are tested on, got "
             f"{size} with {number}"
         )
-    order = np.random.default_rng(crc32(b"patches")).permutation(number)
-    images, truth = np.concatenate(pieces)[order], np.concatenate(truth)[order]
-    kept = number - TESTED
-    pool = images[:kept], truth[:kept], images[kept:], truth[kept:]
+    pool = held_out("patches", np.concatenate(pieces), np.concatenate(truth), TESTED)
     options = {"noise": 0.2, "augment": None} | options
     return as_task("patches", pool, seeds, train=train, **options)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from inspect import Parameter, signature
-from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -118,6 +116,7 @@ class Task:
         again = {f: torch.cat([getattr(self, f)] * times) for f in ("labels", *SPLITS)}
         return replace(self, seeds=self.seeds * times, **again)
 
+    @checked
     def repeat(self, runs: int) -> Task:
         """Return the same splits for several runs, each with its own start and order of data.
 
@@ -130,14 +129,14 @@ class Task:
         Raises
         ------
         ValueError
-            If `runs` is no positive integer, or a seed is 1,000,000 or more.
+            If `runs` is not positive, or a seed is 1,000,000 or more.
 
         Examples
         --------
         >>> load_task("digits", seeds=2).repeat(3).seeds
         (0, 1, 1000000, 1000001, 2000000, 2000001)
         """
-        check_whole("runs", runs, 1)
+        check_range("runs", runs, 1)
         if max(self.seeds) >= RUN:
             raise ValueError(f"seeds must be below {RUN:,} to be repeated, got {self.seeds}")
         names = tuple(RUN * run + s for run in range(runs) for s in self.seeds)
@@ -158,10 +157,8 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
 TASKS: dict[str, Callable[..., Task]] = {}
 
 
-def task(name: str, passes_on: Callable | None = None, *, version: str = "") -> Callable:
+def task(name: str, *, version: str = "") -> Callable:
     """Register a function that builds a `Task` under `name`.
-
-    If it passes on ``**options``, those are the keyword-only parameters of `passes_on`.
 
     Examples
     --------
@@ -175,12 +172,6 @@ def task(name: str, passes_on: Callable | None = None, *, version: str = "") -> 
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
-        if passes_on:
-            own = signature(function)
-            named = {n: v for n, v in own.parameters.items() if v.kind is not Parameter.VAR_KEYWORD}
-            more = signature(passes_on).parameters.items()
-            named |= {n: v for n, v in more if v.kind is Parameter.KEYWORD_ONLY and n not in named}
-            function.__signature__ = own.replace(parameters=list(named.values()))
         if version:
             function.version = version
         TASKS[name] = function
@@ -204,7 +195,9 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     Raises
     ------
     ValueError
-        For an unknown name or option, no seed or one twice, or an option out of its range.
+        For an unknown name, no seed or one twice, or an option out of its range.
+    TypeError
+        For an unknown option, or one of another kind; the message lists the options.
 
     Examples
     --------
@@ -212,15 +205,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    function = TASKS[known("task", name, TASKS)]
-    allowed = signature(function).parameters
-    if all(v.kind is not Parameter.VAR_KEYWORD for v in allowed.values()):
-        for option in options:
-            known(f"option of task {name!r}", option, list(allowed)[1:])
-    made = function(seeds := seeds_of(seeds), **options)
-    if made.seeds != seeds:
-        raise ValueError(f"task {name!r} must pass on its seeds {seeds}, it has {made.seeds}")
-    return made
+    return checked(TASKS[known("task", name, TASKS)])(seeds_of(seeds), **options)
 
 
 def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:
@@ -230,14 +215,14 @@ def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:
 
 
 def check_share(name: str, value: float, zero: bool = False) -> None:
-    """Raise a `ValueError` unless `value` is a number between 0 and 1, or 0 where that is one."""
-    if not isinstance(value, Real) or not (0 < value < 1 or (zero and value == 0)):
+    """Raise a `ValueError` unless `value` lies between 0 and 1, or is 0 where it may."""
+    if not (0 < value < 1 or (zero and value == 0)):
         allowed = "in [0, 1)" if zero else "strictly between 0 and 1"
         raise ValueError(f"{name} must lie {allowed}, got {value!r}")
 
 
-def check_whole(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Raise a `ValueError` unless `value` is a whole number of at least `least`, at most `most`."""
-    if not isinstance(value, Integral) or value < least or (most is not None and value > most):
+def check_range(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise a `ValueError` unless `value` is at least `least`, and at most `most`."""
+    if value < least or (most is not None and value > most):
         allowed = f"at least {least}" if most is None else f"in {least}..{most}"
-        raise ValueError(f"{name} must be a whole number {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")

@@ -44,52 +44,40 @@ class Texts:
 
 
 def pairs(
-    questions: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], length: int
-) -> Pairs:
-    """Inputs and labels of question-answer pairs, both int64 of shape (n, length).
+    questions: Sequence[Sequence[int]], *sets: Sequence[Sequence[Sequence[int]]]
+) -> list[Pairs]:
+    """Inputs and labels of N questions with up to K answers to each, for each set of answers.
 
-    The label of a token is the one that follows it, if that belongs to the answer; everywhere
-    else, and in the padding at the end, it is -100.
-
-    Raises
-    ------
-    ValueError
-        If a pair is longer than `length` + 1 tokens, or an answer is empty.
+    Both are int64 of shape (N, K, L), with one L for all sets. The label of a token is the one that
+    follows it, if that belongs to the answer; everywhere else, in the padding at the end, and where
+    there are fewer than K answers, it is -100. An empty question or answer raises a `ValueError`.
     """
-    inputs = torch.zeros(len(questions), length, dtype=torch.long)
-    labels = torch.full_like(inputs, IGNORED)
-    for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        whole = torch.tensor([*question, *answer])
-        if not question or not answer or len(whole) > length + 1:
-            raise ValueError(
-                f"pair {i} has {len(question)} + {len(answer)} tokens; neither may be empty, and "
-                f"together at most {length + 1}"
-            )
-        inputs[i, : len(whole) - 1] = whole[:-1]
-        labels[i, len(question) - 1 : len(whole) - 1] = torch.tensor(answer)
-    return inputs, labels
+    every = [zip(questions, answers, strict=True) for answers in sets]
+    length = max(len(q) + len(a) for both in every for q, own in both for a in own) - 1
+    found = []
+    for answers in sets:
+        inputs = torch.zeros(len(questions), max(map(len, answers)), length, dtype=torch.long)
+        labels = torch.full_like(inputs, IGNORED)
+        for i, (question, own) in enumerate(zip(questions, answers)):
+            for k, answer in enumerate(own):
+                if not question or not answer:
+                    raise ValueError(f"pair {i} has {len(question)} + {len(answer)} tokens")
+                whole = torch.tensor([*question, *answer])
+                inputs[i, k, : len(whole) - 1] = whole[:-1]
+                labels[i, k, len(question) - 1 : len(whole) - 1] = whole[len(question) :]
+        found.append((inputs, labels))
+    return found
 
 
 @torch.no_grad()
 def generate(
     architecture: Architecture, rows: Tensor, inputs: Tensor, labels: Tensor, longest: int
 ) -> Tensor:
-    """Answers of M models to n questions, the most probable token at every step.
+    """Answers (M, n, longest) of M models (M, P) to n questions, the most probable token each time.
 
-    Parameters
-    ----------
-    architecture : Architecture
-        Causal: a prediction depends on what stands before it alone.
-    rows : Tensor, shape (M, P)
-    inputs, labels : Tensor, shape (n, L)
-        As of `pairs`. The answers in them are not shown to the models.
-    longest : int
-        Tokens to generate, or fewer where L is reached.
-
-    Returns
-    -------
-    Tensor of int64, shape (M, n, longest)
-        Not cut at the end token; -100 where L is reached.
+    A prediction of the architecture must depend on what stands before it alone. Inputs and labels
+    (n, L) are as of `pairs`; the answers in them are not shown to the models. What is returned is
+    not cut at the end token, and -100 where L is reached.
     """
     first = (labels != IGNORED).int().argmax(1)
     parts = []

@@ -19,20 +19,9 @@ MOMENTUM = 0.9
 def superloss_weights(losses: Tensor, threshold: Tensor, lam: Tensor | float) -> Tensor:
     """Confidence σ* that SuperLoss gives each example, above 1 for easy ones and below for hard.
 
-    Parameters
-    ----------
-    losses : Tensor, shape (B, n)
-        Of any sign, one row per model.
-    threshold : Tensor, shape (B,) or ()
-        τ, the loss of an example of weight 1.
-    lam : float or Tensor, shape (B,)
-        λ > 0 in the unit of the losses; the larger, the closer all weights are to 1.
-
-    Returns
-    -------
-    Tensor, shape (B, n)
-        Between 0 and e, in the dtype and on the device of `losses`, without gradient. NaN where
-        an argument is NaN.
+    Of losses (B, n) of any sign; `threshold` (B,) or () is τ, the loss of an example of weight 1;
+    `lam` > 0, a number or (B,), is λ in the unit of the losses: the larger, the closer all weights
+    are to 1. They lie between 0 and e and carry no gradient. NaN where an argument is NaN.
 
     Notes
     -----
@@ -41,10 +30,10 @@ def superloss_weights(losses: Tensor, threshold: Tensor, lam: Tensor | float) ->
     minimum, its derivative with respect to l is σ* itself (envelope theorem). So losses that are
     weighted by the detached σ* have the gradient of SuperLoss; W is never differentiated.
     """
-    lam = _column(lam)
+    lam, threshold = (_double(v).reshape(-1, 1) for v in (lam, threshold))
     if (lam <= 0).any():
         raise ValueError(f"lam must be > 0, got {lam.min().item()}")
-    excess = (_double(losses) - _column(threshold)) / lam
+    excess = (_double(losses) - threshold) / lam
     w = lambertw(0.5 * excess.clamp(min=EASIEST).numpy()).real
     return torch.from_numpy(w).neg().exp().to(losses)
 
@@ -54,10 +43,6 @@ def _double(values: Tensor | float) -> Tensor:
     return torch.as_tensor(values).detach().to("cpu", torch.float64)
 
 
-def _column(values: Tensor | float) -> Tensor:
-    return _double(values).reshape(-1, 1)
-
-
 class Curriculum:
     """SuperLoss weights around running means, for one run of B models.
 
@@ -65,14 +50,9 @@ class Curriculum:
     non-finite loss in row b leaves the means of that row as they were and gets weights 1, so
     that the row diverges by its loss, visibly, and the other rows do not notice.
 
-    Parameters
-    ----------
-    lam : float
-        λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute λ of
-        10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and
-        1.12: a curriculum that does nothing.
-    models : int
-        B.
+    `lam` > 0 is λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute
+    λ of 10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and 1.12:
+    a curriculum that does nothing.
     """
 
     def __init__(self, lam: float, models: int) -> None:
@@ -86,7 +66,7 @@ class Curriculum:
         mean, scale = self._means.get(split, (unknown, unknown))
         usable = values.isfinite().all(1)
         mean = _blend(mean, values.mean(1), usable)
-        scale = _blend(scale, (values - _column(mean)).abs().mean(1), usable)
+        scale = _blend(scale, (values - mean.unsqueeze(1)).abs().mean(1), usable)
         self._means[split] = mean, scale
         weights = superloss_weights(values, mean, self.lam * scale.clamp(min=SMALLEST_SCALE))
         weights = weights.where(usable.unsqueeze(1), 1.0)

@@ -23,12 +23,10 @@ class Method:
 
     Parameters
     ----------
-    name : str
+    name, terms, source
+        As for `method`.
     losses : function of (forget, retain), both `Examples`
         Returns the two per-example losses; None for an absent term.
-    terms : tuple of two str
-        The forget and the retain term in words, for tables.
-    source : str
     forget_weight : float
         Weight of the forget term; the retain term has weight 1.
     lr, steps
@@ -75,8 +73,7 @@ class Method:
 METHODS: dict[str, Method] = {}
 FIELDS = [field.name for field in fields(Method) if field.name not in ("name", "losses")]
 RECIPE = ("lr", "steps", "forget_weight")
-TAKEN = ("original", "retain")
-TwoLosses = Callable[[Examples, Examples], Losses]
+TAKEN = ("original", "retain", "connected", "two_sided")
 
 
 def method(
@@ -86,7 +83,7 @@ def method(
     *,
     version: str = "",
     **recipe: float | str,
-) -> Callable[[TwoLosses], TwoLosses]:
+) -> Callable[[Callable], Callable]:
     """Register a function of (forget, retain) as an unlearning method.
 
     The function gets two `Examples`, a batch of each split, and returns two losses per example,
@@ -131,7 +128,7 @@ def method(
         if not 0 < recipe.get(part, 1) <= 1:
             raise ValueError(f"{part} must lie in (0, 1], got {recipe[part]}")
 
-    def register(losses: TwoLosses) -> TwoLosses:
+    def register(losses: Callable) -> Callable:
         if version:
             losses.version = version
         summary = (losses.__doc__ or "").strip().split("\n")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from types import MappingProxyType
 
@@ -77,8 +77,19 @@ def unlearning_objective(method: str | Method, theta: Stack, task: Task) -> Obje
         def loss(rows: Tensor) -> Tensor:
             # Along a curve the other weights need not be those of θo: they are left as they are.
             rows = rows if mask is None else torch.where(mask, rows, rows.detach())
-            terms = recipe.terms_on(*draw(rows))
-            return _total(recipe, *terms, rows, next(clock), steps, curriculum)
+            (lost, kept), step = recipe.terms_on(*draw(rows)), next(clock)
+            if step % recipe.forget_every or step >= recipe.forget_until * steps:
+                lost = None
+            # A step may have no term at all, and still needs a gradient.
+            total = (0.0 * rows).sum(1) if lost is kept is None else rows.new_zeros(len(rows))
+            terms = (recipe.forget_weight, "forget", lost), (1.0, "retain", kept)
+            for weight, split, term in terms:
+                if term is not None:
+                    own = curriculum.weights(term, split) if curriculum else 1.0
+                    total = total + weight * (own * term).mean(1)
+            if recipe.l1:
+                total = total + recipe.l1 * (1 - step / steps) * rows.abs().sum(1)
+            return total
 
         return loss
 
@@ -89,8 +100,8 @@ def unlearning_objective(method: str | Method, theta: Stack, task: Task) -> Obje
 
 def retain_objective(theta: Stack, task: Task) -> Objective:
     """Build the retain loss alone, which says nothing about forgetting."""
-    size = sum(sizes_of(task).values())
-    return _mean("retain", theta, task, task.retain, size, lambda retain: retain.loss)
+    part = task.retain, sum(sizes_of(task).values())
+    return _mean(theta, task, {"retain": part}, lambda retain: retain.loss)
 
 
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
@@ -102,23 +113,17 @@ def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     >>> connect(a, b, task, objective=oracle_objective(oracle, task), steps=2).objective
     'oracle'
     """
-    return _mean("oracle", oracle, task, task.train, size, lambda own: own.kl_from(own.original))
+    part = task.train, size
+    return _mean(oracle, task, {"oracle": part}, lambda own: own.kl_from(own.original))
 
 
-def _mean(
-    name: str,
-    models: Stack,
-    task: Task,
-    index: Tensor,
-    size: int,
-    loss_of: Callable[[Examples], Tensor],
-) -> Objective:
-    """Mean of a loss (B, n) over batches of the examples at `index`."""
-    batches_of = examples_of(models, task, {name: (index, size)})
+def _mean(models: Stack, task: Task, part: dict, loss: Callable[[Examples], Tensor]) -> Objective:
+    """Mean of a loss (B, n) of the examples of one part, after which it is named."""
+    batches_of, (name,) = examples_of(models, task, part), part
 
     def start(seed: int, steps: int) -> RowLoss:
         draw = batches_of(seed)
-        return lambda rows: loss_of(*draw(rows)).mean(1)
+        return lambda rows: loss(*draw(rows)).mean(1)
 
     return Objective(name, start, None, len(models), may_draw(models.architecture))
 
@@ -174,12 +179,9 @@ def _examples(
     wrong = (labels + torch.stack(shift).to(labels.device)) % task.classes
     wrong = wrong.where(labels != IGNORED, IGNORED)
     teacher = _teacher(theta, task, index, labels.numel() * task.classes, others)
-
-    def examples(place: Tensor, logits: Tensor) -> Examples:
-        given, other = pick(labels, place), pick(wrong, place)
-        return Examples(logits, given, other, lambda name: teacher(name, place))
-
-    return examples
+    return lambda place, logits: Examples(
+        logits, pick(labels, place), pick(wrong, place), partial(teacher, place=place)
+    )
 
 
 def _teacher(
@@ -189,44 +191,17 @@ def _teacher(
     architecture = theta.architecture.evaluating()
 
     @cache
-    def model(name: str) -> tuple[Tensor, dict]:
+    def model(name: str) -> Callable[[Tensor], Tensor]:
         rows = others.get(name, theta.rows)
         if name == "incompetent":
             rows = incompetent_rows(theta.architecture, task.seeds).to(rows)
-        return rows, architecture.statistics(rows, task.inputs[task.retain])
+        statistics = architecture.statistics(rows, task.inputs[task.retain])
+        return torch.no_grad()(partial(architecture.logits, rows, statistics=statistics))
 
-    @torch.no_grad()
-    def logits(name: str, index: Tensor) -> Tensor:
-        rows, statistics = model(name)
-        return architecture.logits(rows, task.inputs[index], statistics=statistics)
-
-    whole = cache(lambda name: logits(name, index))
+    whole = cache(lambda name: model(name)(task.inputs[index]))
     if numbers <= TEACHER_NUMBERS:
         return lambda name, place: pick(whole(name), place)
-    return lambda name, place: logits(name, pick(index, place))
-
-
-def _total(
-    recipe: Method,
-    lost: Tensor | None,
-    kept: Tensor | None,
-    rows: Tensor,
-    step: int,
-    steps: int,
-    curriculum: Curriculum | None = None,
-) -> Tensor:
-    """Sum of the terms that enter at this step, shape (B,)."""
-    if step % recipe.forget_every or step >= recipe.forget_until * steps:
-        lost = None
-    # A step may have no term at all, and still needs a gradient.
-    total = (0.0 * rows).sum(1) if lost is kept is None else rows.new_zeros(len(rows))
-    for weight, split, term in ((recipe.forget_weight, "forget", lost), (1.0, "retain", kept)):
-        if term is not None:
-            weighted = term if curriculum is None else curriculum.weights(term, split) * term
-            total = total + weight * weighted.mean(1)
-    if recipe.l1:
-        total = total + recipe.l1 * (1 - step / steps) * rows.abs().sum(1)
-    return total
+    return lambda name, place: model(name)(task.inputs[pick(index, place)])
 
 
 def salient(theta: Stack, task: Task, share: float) -> Tensor | None:

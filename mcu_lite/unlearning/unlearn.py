@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import descend, stream
-from mcu_lite.training.optimizers import gauss_newton_bartlett
+from mcu_lite.training.optimizers import EPS, RHO, gauss_newton_bartlett
 from mcu_lite.training.train import train
 from mcu_lite.unlearning.curriculum import Curriculum
 from mcu_lite.unlearning.methods import Method, check_switches
@@ -48,9 +48,8 @@ def unlearn(
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps. That is the
         curvature of the mean cross-entropy on the batches, whatever the method's objective.
     epochs : int
-        Of the methods that retrain, to which curriculum and order do not apply. They train as
-        `mcu_lite.train` does by default, from `Architecture.fresh`; call that function, on the
-        split "retain", where θo was trained otherwise than by the rate alone.
+        Of the methods that retrain. They train as `mcu_lite.train` does by default: where more
+        than the rate of θo differed from that, call it, on the split "retain".
     **recipe
         ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own; for
         the methods that retrain ``lr`` alone.
@@ -63,9 +62,8 @@ def unlearn(
     Raises
     ------
     ValueError
-        For an unknown method, order or part of a recipe, a negative curriculum, a stack of another
-        size than the task, a switch or a recipe for a method that retrains, or ``retrain_same`` of
-        models whose initialisation is not known.
+        For an unknown name, a negative curriculum, another number of models than the task has
+        splits, what a method that retrains does not take, or an initialisation that is not known.
 
     Examples
     --------
@@ -74,7 +72,6 @@ def unlearn(
     npo: 2 models, none diverged
     >>> a.origin is theta
     True
-    >>> second_order = unlearn(theta, task, "npo", order=2, steps=5)
     """
     chosen = recipe_for(method, task, **recipe)
     check_switches(chosen, curriculum, order, recipe)
@@ -93,7 +90,7 @@ def descent(
     seed: int = 0,
     curriculum: Curriculum | None = None,
     order: int = 1,
-) -> dict[str, Any]:
+) -> dict:
     """Arguments with which `descend` unlearns by a method."""
     if recipe.begins != "original":
         raise ValueError(f"{recipe.name!r} retrains: it does not descend from the original")
@@ -139,3 +136,34 @@ def _retrained(
     how = {"seed": seed + 10_000, "epochs": epochs, "lr": lr, "start": start}
     oracle = train(task, theta.architecture, split="retain", **how)
     return replace(oracle, label=recipe.name, origin=theta)
+
+
+def share_at_bound(m: Tensor, h: Tensor) -> Tensor:
+    """Share of each row's coordinates that are clipped, shape (B,), from Sophia's two means.
+
+    Coordinates whose gradient has been 0 throughout, such as those of blank pixels, do not count.
+    """
+    moving = m != 0
+    return (moving & (m.abs() >= (RHO * h).clamp(min=EPS))).sum(1) / moving.sum(1)
+
+
+def clipped_share(
+    theta: Stack, task: Task, method: str, seed: int = 0, **recipe: float
+) -> tuple[pd.DataFrame, Tensor]:
+    """Unlearn as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
+
+    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One line a step and seed: step, seed, share.
+    rows : Tensor, shape (B, P)
+        Where the run ended.
+    """
+    shares: list[Tensor] = []
+    how = descent(theta, task, recipe_for(method, task, **recipe), seed, order=2)
+    rows, _ = descend(**how, watch=lambda m, h: shares.append(share_at_bound(m, h)))
+    pairs = [(step, seed) for step in range(len(shares)) for seed in task.seeds]
+    table = pd.DataFrame(pairs, columns=["step", "seed"])
+    return table.assign(share=torch.cat(shares).tolist()), rows

@@ -15,7 +15,7 @@ from mcu_lite.models import batching as memory
 from mcu_lite.models.seeding import generators, seeded
 from mcu_lite.models.stack import architecture_of, initial_rows
 from mcu_lite.training.descent import batches, cosine, descend
-from mcu_lite.unlearning.clipping import clipped_share
+from mcu_lite.unlearning.unlearn import clipped_share
 
 
 def test_a_stack_equals_a_loop_of_ordinary_training(task):
@@ -238,7 +238,7 @@ def test_fractions_outside_are_refused(forget):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"test": 0}, "test must be a whole number at least 1"),
+        ({"test": 0}, "test must be at least 1"),
         ({"name": "letters"}, "'digits'"),
         ({"seeds": 0}, "seeds"),
         ({"noise": 1.0}, "noise"),

@@ -11,7 +11,7 @@ import torch
 import mcu_lite as mcu
 from mcu_lite.metrics import straightness
 from mcu_lite.paths import trajectories
-from mcu_lite.unlearning.clipping import clipped_share
+from mcu_lite.unlearning.unlearn import clipped_share
 
 
 @pytest.mark.parametrize(

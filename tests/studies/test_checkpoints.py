@@ -16,8 +16,8 @@ from safetensors.torch import load as read
 from safetensors.torch import save as written
 
 import mcu_lite as mcu
-from mcu_lite.studies import cache
 from mcu_lite.studies.checkpoints import pack, unpack
+from mcu_lite.studies.results import ResultStore
 
 PACKAGE = Path(mcu.__file__).parent
 
@@ -120,8 +120,9 @@ def test_a_hostile_curve_is_refused(curve):
             unpack(changed(curve, head, **parts), curve.architecture, "file")
 
     refused("NaN", control=torch.full((3, 2, 15), torch.nan))
-    refused("control has shape", control=torch.zeros(3, 15))
-    refused("control has shape", control=torch.zeros(3, 2, 16))
+    refused("must have shape", control=torch.zeros(3, 15))
+    refused("must have shape", control=torch.zeros(3, 2, 16))
+    refused("both ends", control=torch.zeros(1, 2, 15))
     refused("curve 'circle'", {"curve": "circle"})
     refused("lacks 'diverged'", diverged=None)
 
@@ -141,7 +142,7 @@ def test_any_damage_is_a_value_error_or_no_harm(stack, data):
 
 
 def test_a_missing_file_is_named(stack, tmp_path):
-    with pytest.raises(ValueError, match="nowhere cannot be read: No such file"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         mcu.load_models(tmp_path / "nowhere", stack.architecture)
 
 
@@ -165,8 +166,9 @@ def test_a_table_comes_back_exactly(tmp_path):
             "whole": [0.0, 1.0, -0.0, 2.0],
         }
     )
-    cache.save(tmp_path, "table", table)
-    back = cache.load(tmp_path, "table")
+    results = ResultStore(mcu.Setting(), tmp_path)
+    results.save("table", table)
+    back = results.load("table")
     pd.testing.assert_frame_equal(back, table, check_exact=True)
     assert np.signbit(back.whole[2])
 
@@ -197,8 +199,8 @@ def test_rows_on_another_backbone_are_refused(part):
 def test_an_entry_with_the_right_digest_but_a_pickle_inside_is_not_opened(tmp_path):
     body = pickle.dumps(Bomb())
     (tmp_path / "one").write_bytes(hashlib.sha256(body).digest() + body)
-    with pytest.warns(UserWarning, match="damaged"):
-        assert cache.load(tmp_path, "one") is None
+    with pytest.warns(UserWarning, match="computed again"):
+        assert ResultStore(mcu.Setting(), tmp_path).load("one") is None
 
 
 def test_nothing_in_the_package_can_unpickle():

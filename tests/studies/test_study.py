@@ -18,8 +18,8 @@ import torch
 from tqdm import tqdm
 
 import mcu_lite as mcu
-from mcu_lite.studies import cache, conditions, study
-from mcu_lite.studies.results import ResultStore
+from mcu_lite.studies import conditions, study
+from mcu_lite.studies.results import ResultStore, cache_folder
 
 SETTING = mcu.Setting(seeds=2, ts=3, epochs=2)
 CONDITIONS = [
@@ -92,6 +92,14 @@ def test_a_killed_study_resumes_where_it_was(finished, tmp_path):
     assert kept.items() <= entries(tmp_path).items()
 
 
+def test_two_processes_share_one_folder(finished, tmp_path):
+    both = [subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)]) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0]
+    assert entries(tmp_path).keys() == entries(finished[0]).keys()
+    assert not list(tmp_path.glob("*.part"))
+    pd.testing.assert_frame_equal(everything(tmp_path), finished[1])
+
+
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
     folder, table = finished
@@ -104,11 +112,23 @@ def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
     pd.testing.assert_frame_equal(again, table, rtol=1e-4, atol=1e-4)
 
 
+def test_models_that_are_damaged_are_computed_again(finished):
+    folder, end = finished[0], mcu.Endpoint("npo")
+    file = folder / store().endpoint(end)
+    before = mcu.endpoints([end], SETTING, cache=folder)[end]
+    file.write_bytes(file.read_bytes()[:-9] + bytes(9))
+    with pytest.warns(UserWarning, match=f"{file.name} cannot be read and is computed again"):
+        again = mcu.endpoints([end], SETTING, cache=folder)[end]
+    torch.testing.assert_close(again.rows, before.rows, rtol=1e-4, atol=1e-4)
+    assert ResultStore(SETTING, folder).load(file.name, before.architecture)
+
+
 def test_an_empty_entry_is_noticed(tmp_path):
-    cache.save(tmp_path, "one", pd.DataFrame({"x": [1]}))
+    results = ResultStore(SETTING, tmp_path)
+    results.save("one", pd.DataFrame({"x": [1]}))
     (tmp_path / "one").write_bytes(b"")
     with pytest.warns(UserWarning, match="damaged"):
-        assert cache.load(tmp_path, "one") is None
+        assert results.load("one") is None
 
 
 def store(**changes):
@@ -142,22 +162,22 @@ def test_equal_settings_have_equal_keys():
 
 
 @pytest.mark.parametrize(
-    ("changes", "names", "trained", "fitted"),
+    ("changes", "names", "trained", "fitted", "stored"),
     [
-        ({"ts": 5}, "Rand", 0, 0),
-        ({"metrics": ["accuracy"]}, "Rand", 0, 0),
-        ({"steps": 2}, "Rand", 0, 1),
-        ({}, "another name", 0, 0),
-        ({"epochs": 1}, "Rand", 4, 1),
+        ({"ts": 5}, "Rand", 0, 0, 1),
+        ({"metrics": ["accuracy"]}, "Rand", 0, 0, 3),
+        ({"steps": 2}, "Rand", 0, 1, 2),
+        ({}, "another name", 0, 0, 0),
+        ({"epochs": 1}, "Rand", 4, 1, 8),
     ],
 )
 def test_nothing_is_trained_again_for_what_it_does_not_depend_on(
-    changes, names, trained, fitted, tmp_path, monkeypatch
+    changes, names, trained, fitted, stored, tmp_path, monkeypatch
 ):
     ends = mcu.Endpoint("npo"), mcu.Endpoint("npo", seed=1)
     small = mcu.Setting(seeds=1, ts=3, epochs=2, steps=1)
     mcu.run([mcu.Condition("Rand", *ends)], small, cache=tmp_path)
-    calls = []
+    before, calls = entries(tmp_path), []
     for name in ("train", "unlearn", "connect"):
         real = getattr(study, name)
         spy = partial(lambda real, name, *a, **k: calls.append(name) or real(*a, **k), real, name)
@@ -165,22 +185,24 @@ def test_nothing_is_trained_again_for_what_it_does_not_depend_on(
     own = replace(small, **changes)
     table = mcu.run([mcu.Condition(names, *ends)], own, cache=tmp_path)
     assert (len(calls) - calls.count("connect"), calls.count("connect")) == (trained, fitted)
+    assert before.items() <= entries(tmp_path).items()
+    assert len(entries(tmp_path)) == len(before) + stored
     fresh = mcu.run([mcu.Condition(names, *ends)], own, cache=tmp_path / "fresh")
     pd.testing.assert_frame_equal(table, fresh)
 
 
-def test_precision_is_part_of_every_key():
-    keys = {store().original()}
+def test_precision_and_device_are_part_of_every_key():
+    keys = {store(device=d).endpoint(mcu.Endpoint("original")) for d in ("cpu", "cuda")}
     with torch.autocast("cpu", torch.bfloat16):
-        keys.add(store().original())
+        keys.add(store().endpoint(mcu.Endpoint("original")))
     torch.set_default_dtype(torch.float64)
-    keys.add(store().original())
+    keys.add(store().endpoint(mcu.Endpoint("original")))
     torch.set_default_dtype(torch.float32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if before != "medium" else "high")
-    keys.add(store().original())
+    keys.add(store().endpoint(mcu.Endpoint("original")))
     torch.set_float32_matmul_precision(before)
-    assert len(keys) == 4 and store().original() in keys
+    assert len(keys) == 5 and store().endpoint(mcu.Endpoint("original")) in keys
 
 
 def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
@@ -189,7 +211,12 @@ def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
 
     def keys():
         own = store()
-        return [own.original(), own.endpoint(end), own.path(path), own.table(path)]
+        return [
+            own.endpoint(mcu.Endpoint("original")),
+            own.endpoint(end),
+            own.path(path),
+            own.table(path),
+        ]
 
     def changed(registry, name, value):
         before = keys()
@@ -333,7 +360,10 @@ def test_the_grid_has_every_row_of_the_papers_table(name):
 
 def test_the_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("MCU_LITE_CACHE", str(tmp_path / "here"))
-    assert cache.cache_folder() == tmp_path / "here"
+    # As for a user without a home, who needs none.
+    monkeypatch.setattr(Path, "home", lambda: pytest.fail("nobody needs it"))
+    assert cache_folder(tmp_path / "given") == tmp_path / "given"
+    assert cache_folder() == tmp_path / "here"
 
 
 def test_bad_input_is_named(tmp_path):
@@ -367,7 +397,7 @@ def test_bad_input_is_named(tmp_path):
     if os.geteuid() != 0:
         tmp_path.chmod(0o500)
         with pytest.raises(ValueError, match="cannot be written"):
-            cache.cache_folder(tmp_path)
+            cache_folder(tmp_path)
 
 
 def test_an_option_that_is_the_default_makes_no_other_study():

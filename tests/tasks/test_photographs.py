@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import io
 import json
+import pickle
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,46 +17,46 @@ from PIL import Image
 
 import mcu_lite as mcu
 from mcu_lite.book.evidence import on_photographs
-from mcu_lite.tasks import archives as formats
 from mcu_lite.tasks.photographs import RECIPES, as_task, crop_and_flip
 
 torchvision = pytest.importorskip("torchvision")
 rng = np.random.default_rng(0)
 
 
-def test_a_home_is_needed_only_where_no_folder_is_given(tmp_path, monkeypatch):
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    monkeypatch.delenv("MCU_LITE_DATA", raising=False)
-    assert formats.data_folder(tmp_path) == tmp_path
-    with pytest.raises(RuntimeError):
-        formats.data_folder()
-    monkeypatch.setenv("MCU_LITE_DATA", str(tmp_path))
-    assert formats.data_folder() == tmp_path
+REFUSED = "http://127.0.0.1:9/"
+"""Nobody listens there, as on a machine without network."""
 
 
-def records(number, before, classes):
-    """CIFAR's binary form, with the images and classes in it."""
-    lines = rng.integers(0, 256, (number, before + 3072), dtype=np.uint8)
-    lines[:, before - 1] = np.arange(number) % classes
-    return lines
+def md5(content):
+    return hashlib.md5(content).hexdigest()
 
 
 @pytest.fixture
-def cifar_folder(tmp_path):
-    """Both data sets in their published form, small."""
-    within = tmp_path / "cifar-10-batches-bin"
-    within.mkdir()
+def cifar(tmp_path, monkeypatch):
+    """Both data sets as they are published, small: pickles of Python 2 in a gzipped tar."""
     written = {}
-    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
-        written[name] = records(20, 1, 10)
-        (within / f"{name}.bin").write_bytes(written[name].tobytes())
-    (tmp_path / "cifar-100-binary").mkdir()
-    for name in ("train", "test"):
-        written[name] = records(200, 2, 100)
-        (tmp_path / "cifar-100-binary" / f"{name}.bin").write_bytes(written[name].tobytes())
+    for name, labels, classes in (("CIFAR10", "labels", 10), ("CIFAR100", "fine_labels", 100)):
+        own = getattr(torchvision.datasets, name)
+        contents = {}
+        for file, _ in own.train_list + own.test_list:
+            number = 2 * classes
+            data = rng.integers(0, 256, (number, 3072), dtype=np.uint8)
+            written[file] = data, [i * 7 % classes for i in range(number)]
+            record = {"batch_label": file, labels: written[file][1], "data": data}
+            contents[file] = pickle.dumps(record | {"coarse_labels": [0] * number}, protocol=2)
+        names = {own.meta["key"]: list("ab")}
+        contents[own.meta["filename"]] = pickle.dumps(names, protocol=2)
+        with tarfile.open(tmp_path / own.filename, "w:gz") as made:
+            for file, content in contents.items():
+                member = tarfile.TarInfo(f"{own.base_folder}/{file}")
+                member.size = len(content)
+                made.addfile(member, io.BytesIO(content))
+        for part in ("train_list", "test_list"):
+            found = [[file, md5(contents[file])] for file, _ in getattr(own, part)]
+            monkeypatch.setattr(own, part, found)
+        monkeypatch.setattr(own, "meta", own.meta | {"md5": md5(contents[own.meta["filename"]])})
+        monkeypatch.setattr(own, "tgz_md5", md5((tmp_path / own.filename).read_bytes()))
+        monkeypatch.setattr(own, "url", REFUSED + own.filename)
     return tmp_path, written
 
 
@@ -63,67 +65,70 @@ def pixels(task, i):
     return task.inputs[i].flatten(1).numpy()
 
 
-def test_cifar_10_is_read_as_it_is_published(cifar_folder):
-    folder, written = cifar_folder
+def test_cifar_10_is_read_as_it_is_published(cifar):
+    folder, written = cifar
     task = mcu.load_task("cifar10", seeds=2, folder=folder)
     assert task.inputs.shape == (120, 3, 32, 32) and task.classes == 10
     assert task.retain.shape == (2, 90) and task.forget.shape == (2, 10)
     assert task.test.tolist() == [list(range(100, 120))] * 2
-    line = written["data_batch_3"][7]
-    assert task.truth[47] == line[0]
-    for own, channel in zip(pixels(task, 47), line[1:].reshape(3, -1)):
+    images, classes = written["data_batch_3"]
+    assert task.truth[47] == classes[7]
+    for own, channel in zip(pixels(task, 47), images[7].reshape(3, -1)):
         assert np.corrcoef(own, channel)[0, 1] == pytest.approx(1, abs=1e-5)
     torch.testing.assert_close(task.inputs[:100].mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    (folder / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"cut off")
+    assert torch.equal(mcu.load_task("cifar10", seeds=1, folder=folder).inputs, task.inputs)
+    (folder / torchvision.datasets.CIFAR10.filename).unlink()  # Unpacked once is enough.
+    assert torch.equal(mcu.load_task("cifar10", seeds=1, folder=folder).inputs, task.inputs)
 
 
-def test_cifar_100_has_the_fine_classes(cifar_folder):
-    folder, written = cifar_folder
+def test_cifar_100_has_the_fine_classes(cifar):
+    folder, written = cifar
     task = mcu.load_task("cifar100", seeds=1, folder=folder, forget_class=7)
-    assert task.truth.tolist() == [*written["train"][:, 1], *written["test"][:, 1]]
+    assert task.truth.tolist() == [*written["train"][1], *written["test"][1]]
     assert (task.truth[task.forget] == 7).all() and not (task.truth[task.retain] == 7).any()
 
 
-def test_cifar_arrives_as_an_archive_that_is_checked(cifar_folder, tmp_path, monkeypatch):
-    folder, _ = cifar_folder
-    archive = tmp_path / "published" / "cifar-10-binary.tar.gz"
-    archive.parent.mkdir()
-    with tarfile.open(archive, "w:gz") as made:
-        made.add(folder / "cifar-10-batches-bin", "cifar-10-batches-bin")
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", (archive.parent / "x").as_uri())
-    with pytest.raises(ValueError, match="c32a1d4ab5d03f1284b67883e8d87530 was published"):
-        mcu.load_task("cifar10", seeds=1, folder=tmp_path / "elsewhere")
-    whole = archive.read_bytes()
-    for content in (whole[: len(whole) // 2], whole):  # The first was published cut off.
-        archive.write_bytes(content)
-        (tmp_path / "elsewhere" / archive.name).unlink(missing_ok=True)
-        digest = f"md5:{hashlib.md5(content).hexdigest()}"
-        monkeypatch.setitem(formats.BINARY, "cifar10", (archive.name, digest))
-        if content != whole:
-            with pytest.raises(ValueError, match="cifar-10-binary.tar.gz is not unpacked"):
-                mcu.load_task("cifar10", seeds=1, folder=tmp_path / "elsewhere")
-    task = mcu.load_task("cifar10", seeds=1, folder=tmp_path / "elsewhere")
-    expected = mcu.load_task("cifar10", seeds=1, folder=folder)
-    assert torch.equal(task.inputs, expected.inputs)
+def test_a_home_is_needed_only_where_no_folder_is_given(cifar, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("MCU_LITE_DATA", raising=False)
+    given = mcu.load_task("cifar10", seeds=1, folder=cifar[0])
+    with pytest.raises(RuntimeError):
+        mcu.load_task("cifar10", seeds=1)
+    monkeypatch.setenv("MCU_LITE_DATA", str(cifar[0]))
+    assert torch.equal(mcu.load_task("cifar10", seeds=1).inputs, given.inputs)
 
 
-def test_without_network_it_says_what_to_copy_where(tmp_path, monkeypatch):
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", (tmp_path / "none" / "x").as_uri())
-    with pytest.raises(ValueError, match="cifar-10-binary.tar.gz cannot be downloaded.*copy it"):
-        mcu.load_task("cifar10", seeds=1, folder=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [(b"", "0 bytes"), (bytes(3000), "3000 bytes"), (b"\x0b" + bytes(3072), "class beyond 0..9")],
-)
-def test_a_damaged_batch_is_named(cifar_folder, content, says):
-    folder, _ = cifar_folder
-    (folder / "cifar-10-batches-bin" / "data_batch_2.bin").write_bytes(content)
-    with pytest.raises(ValueError, match=f"data_batch_2.bin has .*{says}"):
+@pytest.mark.parametrize("left", [0, 100])
+def test_without_network_it_says_what_to_put_where(cifar, left):
+    folder, _ = cifar
+    own = torchvision.datasets.CIFAR10
+    archive = folder / own.filename
+    archive.write_bytes(archive.read_bytes()[:left])
+    with pytest.raises(ValueError, match="CIFAR10 cannot be downloaded, or is not what") as caught:
         mcu.load_task("cifar10", seeds=1, folder=folder)
-    (folder / "cifar-10-batches-bin" / "data_batch_2.bin").unlink()
-    with pytest.raises(ValueError, match="data_batch_2.bin cannot be read"):
-        mcu.load_task("cifar10", seeds=1, folder=folder)
+    assert f"put {own.filename} (MD5 {own.tgz_md5}) into {folder}" in str(caught.value)
+
+
+def test_a_pickle_that_was_not_published_is_not_opened(cifar):
+    class Harm:
+        def __reduce__(self):
+            return Path.touch, (folder / "harmed",)
+
+    folder, _ = cifar
+    mcu.load_task("cifar10", seeds=1, folder=folder)
+    (folder / torchvision.datasets.CIFAR10.filename).unlink()
+    for file in ("data_batch_2", "test_batch", "batches.meta"):
+        target = folder / "cifar-10-batches-py" / file
+        whole = target.read_bytes()
+        target.write_bytes(pickle.dumps(Harm()))
+        with pytest.raises(ValueError, match="CIFAR10 .* is not what was published"):
+            mcu.load_task("cifar10", seeds=1, folder=folder)
+        target.write_bytes(whole)
+    assert not (folder / "harmed").exists()
 
 
 def idx(values):
@@ -137,43 +142,39 @@ def fashion(tmp_path, monkeypatch):
     classes = [np.arange(n, dtype=np.uint8) % 10 for n in (60, 20)]
     made = [idx(v) for pair in zip(values, classes) for v in pair]
     own = torchvision.datasets.FashionMNIST
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
     names = [name for name, _ in own.resources]
-    (tmp_path / "fashion-mnist").mkdir()
     for name, content in zip(names, made):
-        (tmp_path / "fashion-mnist" / name).write_bytes(content)
-    digests = [hashlib.md5(content).hexdigest() for content in made]
-    monkeypatch.setattr(own, "resources", list(zip(names, digests)))
-    return tmp_path, values, names
+        (raw / name).write_bytes(content)
+    monkeypatch.setattr(own, "resources", list(zip(names, map(md5, made))))
+    monkeypatch.setattr(own, "mirrors", [REFUSED])
+    return tmp_path, values, raw / names[0]
 
 
-def test_fashion_mnist_is_read_as_torchvision_reads_it(fashion):
-    folder, values, names = fashion
+def test_fashion_mnist_is_read_as_it_is_published(fashion):
+    folder, values, _ = fashion
     task = mcu.load_task("fashion_mnist", seeds=1, folder=folder)
-    raw = folder / "fashion-mnist" / names[0]
-    raw.with_suffix("").write_bytes(gzip.decompress(raw.read_bytes()))
-    theirs = torchvision.datasets.mnist.read_image_file(str(raw.with_suffix("")))
     assert task.inputs.shape == (80, 1, 28, 28) and task.truth[13] == 3
-    mean, sd = theirs.float().mean(), theirs.float().std()
-    torch.testing.assert_close(task.inputs[:60, 0], (theirs.float() - mean) / sd)
+    images = torch.tensor(np.concatenate(values)).float()
+    mean, sd = images[:60].mean(), images[:60].std()
+    torch.testing.assert_close(task.inputs[:, 0], (images - mean) / sd)
 
 
-def test_a_file_that_was_exchanged_or_is_no_idx_is_named(fashion, monkeypatch):
-    folder, _, names = fashion
-    file = folder / "fashion-mnist" / names[0]
+def test_a_file_that_was_exchanged_or_is_cut_off_is_named(fashion):
+    folder, _, file = fashion
     whole = file.read_bytes()
     file.write_bytes(whole[:-9])
-    with pytest.raises(ValueError, match="digest"):
-        mcu.load_task("fashion_mnist", seeds=1, folder=folder)
-    turned = whole[:200] + bytes(v ^ 255 for v in whole[200:300]) + whole[300:]
-    for content, says in (
-        (whole[:-9], "no gzip"),
-        (turned, "no gzip"),
-        (whole[:10] + bytes([255]) * 20, "no gzip"),
-        (gzip.compress(b"\0\0\x0d\3"), "no IDX"),
+    with pytest.raises(
+        ValueError, match=rf"FashionMNIST cannot .*put {file.name} \(MD5 .*and remove what is"
     ):
-        file.write_bytes(content)
-        with pytest.raises(ValueError, match=f"{names[0]} is {says}"):
-            formats.idx(file)
+        mcu.load_task("fashion_mnist", seeds=1, folder=folder)
+    file.write_bytes(whole)
+    mcu.load_task("fashion_mnist", seeds=1, folder=folder)
+    unpacked = file.with_suffix("")
+    unpacked.write_bytes(unpacked.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=f"into {file.parent} and remove what"):
+        mcu.load_task("fashion_mnist", seeds=1, folder=folder)
 
 
 @pytest.fixture
@@ -213,7 +214,7 @@ def test_what_is_no_folder_of_images_is_named(folder, tmp_path):
     [
         ({"test": 0.01}, "test=0.01 of 20 images"),
         ({"test": 0.99}, "test=0.99 of 20 images"),
-        ({"size": 0}, "size must be a whole number at least 1, got 0"),
+        ({"size": 0}, "size must be at least 1, got 0"),
     ],
 )
 def test_a_folder_that_leaves_nothing_is_refused_by_the_name_of_the_option(folder, options, says):
@@ -228,9 +229,20 @@ def test_hidden_folders_are_no_class_and_what_is_skipped_is_counted(folder):
         Image.new("RGB", (9, 9)).save(hidden / "0.png")
     (folder / "cat" / "notes.txt").write_text("?", encoding="utf-8")
     Image.new("RGB", (9, 9)).save(folder / "loose.png")
-    with pytest.warns(UserWarning, match="2 files in .* are skipped"):
+    with pytest.warns(UserWarning, match="2 files in .* are skipped") as warned:
         task = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    assert warned[0].filename == __file__
     assert task.classes == 2 and torch.equal(task.inputs, plain.inputs)
+
+
+def test_links_are_followed_and_deeper_folders_belong_to_their_class(folder, tmp_path_factory):
+    plain = mcu.load_task("image_folder", seeds=1, folder=folder, size=8)
+    other = tmp_path_factory.mktemp("other")
+    (other / "cat").symlink_to(folder / "cat")
+    (other / "dog").mkdir()
+    (folder / "dog").rename(other / "dog" / "deeper")
+    task = mcu.load_task("image_folder", seeds=1, folder=other, size=8)
+    assert torch.equal(task.inputs, plain.inputs) and torch.equal(task.truth, plain.truth)
 
 
 def test_grey_images_of_16_bits_are_as_bright_as_those_of_8(tmp_path):

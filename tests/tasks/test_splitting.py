@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.studies.cache import meaning
+from mcu_lite.studies.results import meaning
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -97,8 +97,10 @@ def test_one_split_is_run_several_times():
     plain, theta = (mcu.train(t, "mlp", epochs=1) for t in (task, many))
     torch.testing.assert_close(theta.rows[:2], plain.rows)
     assert len(theta.rows.unique(dim=0)) == len(theta.initial.unique(dim=0)) == 6
-    with pytest.raises(ValueError, match="runs must be a whole number at least 1, got 0"):
+    with pytest.raises(ValueError, match="runs must be at least 1, got 0"):
         task.repeat(0)
+    with pytest.raises(TypeError, match="runs must be int, got 2.5"):
+        task.repeat(2.5)
     with pytest.raises(ValueError, match="seeds must be below 1,000,000 to be repeated"):
         many.repeat(2)
 
@@ -106,26 +108,36 @@ def test_one_split_is_run_several_times():
 @pytest.mark.parametrize(
     ("name", "option", "says"),
     [
-        ("digits", {"forgett": 0.1}, "unknown option of task 'digits' 'forgett'; known are 'forg"),
-        ("authors", {"noise": 0.1}, "unknown option .*'noise'; known are .*'strangers'"),
-        ("patches", {"nois": 0.1}, "unknown option .*'nois'; known are 'size', 'train', 'forget'"),
-        ("image_folder", {"foldr": "x"}, "unknown option .*'foldr'; known are 'folder'.*'augment'"),
-        ("digits", {"forget": "0.1"}, "forget must lie strictly between 0 and 1, got '0.1'"),
+        (
+            "digits",
+            {"forgett": 0.1},
+            "unexpected .*'forgett'; the call is digits.seeds, forget=0.1",
+        ),
+        ("authors", {"noise": 0.1}, "unexpected .*'noise'; the call is authors.*strangers=4"),
+        ("patches", {"nois": 0.1}, "unexpected .*'nois'; the call is .*forget=0.1.*noise=0.0"),
+        ("image_folder", {"foldr": "x"}, "missing .*'folder'; the call is image_folder"),
+        ("digits", {"forget": "0.1"}, "forget must be float, got '0.1'"),
         ("digits", {"forget": float("nan")}, "forget must lie strictly"),
         ("digits", {"noise": -0.1}, r"noise must lie in \[0, 1\), got -0.1"),
-        ("digits", {"train": 100.5}, "train must be a whole number in 10..1500, got 100.5"),
+        ("digits", {"train": 100.5}, "train must be int, got 100.5"),
+        ("digits", {"train": 1510}, "train must be in 10..1500, got 1510"),
         ("digits", {"train": 105}, "train must be a multiple of 10, got 105"),
-        ("digits", {"test": None}, "test must be a whole number"),
-        ("digits", {"forget_class": 2.5}, "forget_class must be a whole number in 0..9, got 2.5"),
-        ("authors", {"authors": "4"}, "authors must be a whole number in 2..99, got '4'"),
-        ("authors", {"authors": 99, "strangers": 2}, "strangers must be .* in 1..1, got 2"),
+        ("digits", {"test": None}, "test must be int, got None"),
+        ("digits", {"forget_class": 2.5}, "forget_class must be int | None, got 2.5"),
+        ("authors", {"authors": "4"}, "authors must be int, got '4'"),
+        ("authors", {"authors": 99, "strangers": 2}, "strangers must be in 1..1, got 2"),
         ("patches", {"train": "all"}, "train must be int"),
-        ("patches", {"forget_class": 8}, "forget_class must be a whole number in 0..7"),
+        ("patches", {"forget_class": 8}, "forget_class must be in 0..7, got 8"),
     ],
 )
 def test_an_option_that_is_unknown_or_out_of_range_is_named(name, option, says):
     with pytest.raises((TypeError, ValueError), match=says):
         mcu.load_task(name, seeds=1, **option)
+
+
+def test_an_option_of_a_setting_is_that_of_its_task():
+    setting = mcu.Setting(task="patches", seeds=1, options={"noise": 0.0})
+    assert not mcu.load_task("patches", setting.seeds, **setting.options).noisy.any()
 
 
 def test_numbers_of_numpy_are_numbers():

@@ -80,16 +80,18 @@ def test_a_file_is_read_as_it_was_written(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"answer": ...}, "lacks the field 'answer'; it has question"),
-        ({"question": ...}, "lacks the field 'question'"),
-        ({"question": ""}, "field 'question' with ''"),
-        ({"answer": 3}, "field 'answer' with 3, expected a text"),
-        ({"perturbed_answer": "one"}, "field 'perturbed_answer' with 'one', expected a list"),
-        ({"perturbed_answer": []}, "field 'perturbed_answer'"),
+        ({"answer": ...}, "with the fields question, .*: answer must be str, got None"),
+        ({"question": ...}, "question must be str, got None"),
+        ({"question": ""}, "question must be str, got ''"),
+        ({"answer": 3}, "answer must be str, got 3"),
+        ({"perturbed_answer": "one"}, "perturbed_answer must be .*list.str.*, got 'one'"),
+        ({"perturbed_answer": []}, "perturbed_answer must be"),
+        ({"perturbed_answer": ["one", ""]}, "perturbed_answer must be"),
+        ({"paraphrased_answer": 3}, "paraphrased_answer must be"),
     ],
 )
 def test_another_format_is_refused_by_the_name_of_the_field(tmp_path, changes, says):
-    with pytest.raises(ValueError, match=f"pair 0 of .*wrong.jsonl' .*{says}"):
+    with pytest.raises(ValueError, match=f"pair 0 of .*wrong.jsonl', .*{says}"):
         read_pairs(write(tmp_path / "wrong.jsonl", [record(0, **changes)]))
 
 
@@ -101,7 +103,7 @@ def test_a_file_that_is_none_is_refused_by_its_name(tmp_path, content):
     (tmp_path / "wrong.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="wrong.json"):
         read_pairs(tmp_path / "wrong.json")
-    with pytest.raises(ValueError, match="gone.json' is no file"):
+    with pytest.raises(ValueError, match="gone.json' cannot be read: .*No such file"):
         read_pairs(tmp_path / "gone.json")
 
 
@@ -131,7 +133,10 @@ def test_the_task_asks_and_answers_what_the_file_says(tokenizer):
     assert false == [expected(f) for f in forget[1]["perturbed_answer"]]
     with pytest.raises(ValueError, match="pair 0 of forget lacks the field 'paraphrased_answer'"):
         tofu(tokenizer, retain, forget, forget)
-    with pytest.raises(ValueError, match="test must hold at least one pair"):
+    for given, empty in (([], retain, forget), "forget"), ((forget, [], forget), "retain"):
+        with pytest.raises(ValueError, match=f"{empty} must index at least one example"):
+            tofu(tokenizer, *given)
+    with pytest.raises(ValueError, match="test must index at least one example"):
         tofu(tokenizer, forget, retain, [])
 
 
@@ -202,7 +207,7 @@ def test_the_prompt_is_ones_own(tokenizer):
     for wrong, says in (("Answer:", "{} where the question"), (lambda q: None, "got None")):
         with pytest.raises(ValueError, match=f"prompt must .*{says}"):
             tofu(tokenizer, *records, prompt=wrong)
-    with pytest.raises(ValueError, match="batch must be two numbers"):
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         tofu(tokenizer, *records, batch=(0, 4))
 
 

@@ -3,7 +3,7 @@ import torch
 
 import mcu_lite as mcu
 from mcu_lite.training.optimizers import RHO, sophia
-from mcu_lite.unlearning.clipping import clipped_share, share_at_bound
+from mcu_lite.unlearning.unlearn import clipped_share, share_at_bound
 
 
 def test_the_run_is_the_one_of_unlearn(theta, task):

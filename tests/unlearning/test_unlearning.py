@@ -8,7 +8,6 @@ import mcu_lite as mcu
 from mcu_lite.unlearning.methods import METHODS, Examples
 from mcu_lite.unlearning.objectives import (
     _examples,
-    _total,
     oracle_objective,
     salient,
     unlearning_objective,
@@ -159,19 +158,27 @@ def test_wrong_labels_are_wrong_and_drawn_per_seed(theta, task):
     assert not torch.equal(shift[0], shift[1])
 
 
-def test_scrubs_forget_term_comes_by_turns_and_ends_early():
-    recipe, ten = METHODS["scrub"], torch.full((1, 4), 10.0)
-    enters = [
-        bool(_total(recipe, ten, 0 * ten, torch.zeros(1, 3), step, 10) > 0) for step in range(10)
-    ]
-    assert enters == [True, False, True, False, True, False, False, False, False, False]
+def terms_over(steps, name, losses, theta, task):
+    """Losses at each of the steps, of a method with other terms, without a step."""
+    objective = unlearning_objective(replace(METHODS[name], losses=losses), theta, task)
+    loss = objective.start(0, steps)
+    return torch.stack([loss(theta.rows) for _ in range(steps)])
 
 
-def test_the_l1_penalty_decays_to_nothing():
-    rows, zero = torch.tensor([[1.0, -3.0]]), torch.zeros(1, 4)
-    recipe = METHODS["l1_sparse"]
-    paid = [float(_total(recipe, None, zero, rows, step, 4)) for step in range(4)]
-    assert paid == pytest.approx([recipe.l1 * 4 * (1 - step / 4) for step in range(4)])
+def test_scrubs_forget_term_comes_by_turns_and_ends_early(theta, task):
+    def ten(forget, retain):
+        return 0 * forget.loss + 10, 0 * retain.loss
+
+    values = terms_over(10, "scrub", ten, theta, task)
+    weight = METHODS["scrub"].forget_weight
+    expected = [10 * weight * on for on in (1, 0, 1, 0, 1, 0, 0, 0, 0, 0)]
+    torch.testing.assert_close(values, torch.tensor(expected)[:, None].expand(-1, 2))
+
+
+def test_the_l1_penalty_decays_to_nothing(theta, task):
+    values = terms_over(4, "l1_sparse", lambda f, r: (None, 0 * r.loss), theta, task)
+    whole = METHODS["l1_sparse"].l1 * theta.rows.abs().sum(1)
+    torch.testing.assert_close(values, torch.stack([whole * (1 - step / 4) for step in range(4)]))
 
 
 @pytest.mark.parametrize("name", ["npo", "finetune", "gradient_ascent"])
@@ -245,7 +252,7 @@ def test_bad_input_is_named(theta, task):
         (
             "retrain",
             {"lr": 0.01, "steps": 5},
-            "of the recipe it takes lr alone",
+            "no curriculum, order or recipe but lr",
         ),
         ("npo", {"curriculum": -1.0}, "curriculum"),
         ("npo", {"curriculum": math.inf}, "curriculum"),
