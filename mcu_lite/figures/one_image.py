@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from html import escape
 from pathlib import Path
 
 import numpy as np
 from IPython.display import HTML
 
-from mcu_lite.figures.along_t import COLOURS, themed
+from mcu_lite.figures.chooser import SAY, chooser
 from mcu_lite.figures.images import as_png, pixels
 from mcu_lite.metrics.examples import Followed, check_row
 from mcu_lite.tasks.task import Task
 
-MILLI = 2**16 - 1
-"""Losses are kept in thousandths of a nat up to here, scores in shares of it."""
 Case = tuple[str, str, str]
 
 
@@ -40,7 +34,7 @@ def one_image(
     Returns
     -------
     IPython.display.HTML
-        Holds all predictions and the script that draws them: about 24 kB a path, for 60
+        Holds all predictions and the script that draws them: about 15 kB a path, for 60
         images of 10 classes and 21 values of t.
 
     Raises
@@ -62,58 +56,40 @@ def one_image(
     if any(not np.array_equal(own.ts, ts) for own in followed.values()):
         raise ValueError("followed must hold paths at the same ts")
     index = task.forget[row, :images]
+    labels, truth = task.labels[row, index].tolist(), task.truth[index].tolist()
     data = {
         "ts": [float(f"{t:.4g}") for t in ts],
-        "classes": task.classes,
-        "labels": task.labels[row, index].tolist(),
-        "truth": task.truth[index].tolist(),
-        "colours": {split: themed(colour) for split, colour in COLOURS.items()},
-        "paths": {"|".join(key): _packed(own, row, len(index)) for key, own in followed.items()},
+        "width": 200,
+        "labels": labels,
+        "truth": truth,
+        "paths": {"|".join(key): _stored(own, row, len(index)) for key, own in followed.items()},
     }
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
-    name = "image-" + hashlib.sha256(text.encode()).hexdigest()[:8]
     # The first one shown has a wrong label, if there is one: it can only have been memorised.
-    wrong = task.noisy[row, index]
-    first = int(wrong.int().argmax())
-    faces = zip(pixels(task, index), data["truth"], data["labels"])
-    picker = "".join(_choice(name, i, *face, i == first) for i, face in enumerate(faces))
-    selects = "".join(
-        f"<label>{escape(label)} <select></select></label> " for label in ("from", "to", "path")
-    )
-    draw = (
-        (Path(__file__).parent / "one_image.js")
-        .read_text(encoding="utf-8")
-        .strip()
-        .split("\n", 1)[1]
-    )
-    return HTML(
-        f'<div id="{name}" class="mcu-atlas mcu-image"><fieldset><legend>forgotten image</legend>'
-        f'<div class="mcu-faces">{picker}</div></fieldset>'
-        f'<p>{selects}<label>t <input type="range" min="0" step="1"></label></p>'
-        '<div class="mcu-chosen"><img alt="" class="dark-light"><p aria-live="polite"></p></div>'
-        '<div class="mcu-panels"></div></div>'
-        f'<script>({draw})(document.getElementById("{name}"), {text})</script>'
+    first = int(task.noisy[row, index].int().argmax())
+    faces = zip(pixels(task, index), truth, labels)
+    picker = "".join(_choice(i, *face, i == first) for i, face in enumerate(faces))
+    return chooser(
+        data,
+        Path(__file__).with_suffix(".js"),
+        css="mcu-image",
+        above="<fieldset><legend>forgotten image</legend>"
+        f'<div class="mcu-faces">{picker}</div></fieldset>',
+        say=f'<div class="mcu-chosen"><img alt="" class="dark-light">{SAY}</div>',
     )
 
 
-def _choice(name: str, i: int, grey: np.ndarray, truth: int, label: int, chosen: bool) -> str:
+def _choice(i: int, grey: np.ndarray, truth: int, label: int, chosen: bool) -> str:
     """A radio button that shows an image: the arrow keys go from one to the next."""
     about = f"a {truth}" if truth == label else f"a {truth}, labelled {label}"
     kind = "dark-light" if truth == label else "dark-light mcu-wrong"
     return (
-        f'<label title="{about}"><input type="radio" name="{name}" value="{i}"'
+        f'<label title="{about}"><input type="radio" name="image" value="{i}"'
         f'{" checked" * chosen}><img src="{as_png(grey)}" alt="image {i + 1}, {about}" '
         f'class="{kind}"></label>'
     )
 
 
-def _packed(own: Followed, row: int, n: int) -> list[str]:
-    """Probabilities (T, n, classes) in 255ths, losses and scores (T, n), as base64."""
-    parts = (
-        (own.probabilities[:, row, :n] * 255, "u1"),
-        (np.minimum(own.loss[:, row, :n] * 1000, MILLI), "<u2"),
-        (own.membership[:, row, :n] * MILLI, "<u2"),
-    )
-    return [
-        base64.b64encode(np.round(values).astype(kind).tobytes()).decode() for values, kind in parts
-    ]
+def _stored(own: Followed, row: int, n: int) -> dict[str, list]:
+    """Probabilities (T, n, classes), losses and scores (T, n), in thousandths."""
+    parts = {"p": own.probabilities, "loss": own.loss, "score": own.membership}
+    return {k: np.rint(1000 * v[:, row, :n]).astype(int).tolist() for k, v in parts.items()}
