@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from mcu_lite.checks import SPLITS
-from mcu_lite.figures.along_t import COLOURS, label_of, themed
+from mcu_lite.figures.along_t import label_of, themed
 from mcu_lite.figures.chooser import SAY, chooser
 from mcu_lite.metrics.connectivity import is_connected
 
@@ -46,7 +46,7 @@ def atlas(table: pd.DataFrame) -> HTML:
     if missing or table.empty:
         raise ValueError(f"table is empty or lacks the columns {sorted(missing)}")
     _one_of_a_name(table)
-    keys = " ".join(f'<span style="color:{themed(COLOURS[s])}">■</span> {s}' for s in SPLITS)
+    keys = " ".join(f'<span style="color:{themed(s)}">■</span> {s}' for s in SPLITS)
     script = Path(__file__).with_suffix(".js")
     return chooser(_data(table), script, say=f"{SAY}<p>{keys}</p>")
 

@@ -23,7 +23,7 @@ def chooser(data: dict, script: Path, css: str = "", above: str = "", say: str =
     "from|to|kind"; it is stored compressed. `script` is a function in JavaScript that returns a
     sentence and panels, see ``chooser.js``.
     """
-    data = data | {"colours": {split: themed(colour) for split, colour in COLOURS.items()}}
+    data = data | {"colours": {split: themed(split) for split in COLOURS}}
     # The page reads strict JSON, which has no NaN.
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     name = f"{script.stem}-{hashlib.sha256(text).hexdigest()[:8]}"

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
-from mcu_lite.figures.along_t import INK, PAGE
+from mcu_lite.figures.along_t import INK, PAGE, blank
 from mcu_lite.metrics.similarity import cluster
 
 COLOUR = "#CC79A7"
@@ -29,30 +28,15 @@ def heatmap(
     title: str = "",
     top: float | None = None,
 ) -> Axes:
-    """Draw the numbers of a matrix as cells, the larger the stronger.
+    """Draw the numbers of a matrix as cells, the larger the stronger; NaN is an empty cell.
 
-    Parameters
-    ----------
-    matrix : pandas.DataFrame
-        Its index and columns name the lines. NaN is an empty cell.
-    ax : matplotlib Axes, optional
-    fmt : str
-        Format of the numbers.
-    title : str
-    top : float, optional
-        Value of the strongest colour, by default the largest one; 0 is colourless.
-
-    Returns
-    -------
-    Axes
-        Its label describes it in words.
+    `fmt` is the format of the numbers; `top` the value of the strongest colour, by default the
+    largest one; 0 is colourless. The label of the axes describes it in words.
     """
     values = matrix.to_numpy(dtype=float)
     if not np.isfinite(values).any():
         raise ValueError("matrix holds no finite number")
-    if ax is None:
-        height = 1.3 + 0.3 * len(matrix)
-        ax = Figure(figsize=(5.6, height), layout="constrained").subplots()
+    ax = ax or blank(5.6, 1.3 + 0.3 * len(matrix))
     shades = [(*to_rgb(COLOUR), opacity) for opacity in (FAINT, STRONG)]
     cmap = LinearSegmentedColormap.from_list("page", shades)
     top = np.nanmax(values) if top is None else top
@@ -66,7 +50,7 @@ def heatmap(
     ax.invert_yaxis()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(title, fontsize=10, loc="left")
+    ax.set_title(title, loc="left")
     ax.set_label(_describe(matrix, fmt, title))
     return ax
 
@@ -77,26 +61,19 @@ def clustered(
 ) -> Axes:
     """Draw distances between models, in the order of their clusters, with the tree above.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `mcu_lite.metrics.similarity.pairwise`: a, b, seed, value. Cells hold the mean
-        over seeds.
-    ax, fmt, title
-        As for `heatmap`.
+    `table` is of `mcu_lite.metrics.similarity.pairwise`: a, b, seed, value. Cells hold means over
+    seeds; `fmt` and `title` are those of `heatmap`.
     """
     order, tree = cluster(table)
     half = table.groupby(["a", "b"]).value.mean().unstack().reindex(index=order, columns=order)
-    if ax is None:
-        height = 2.1 + 0.3 * len(order)
-        ax = Figure(figsize=(5.6, height), layout="constrained").subplots()
+    ax = ax or blank(5.6, 2.1 + 0.3 * len(order))
     heatmap(half.fillna(half.T), ax, fmt=fmt, title=title)
     ax.set_title("")
     above = ax.inset_axes((0, 1.01, 1, 0.8 / (0.3 * len(order))))
     dendrogram(tree, ax=above, no_labels=True, link_color_func=lambda _: INK)
     above.set_facecolor("none")
     above.set_axis_off()
-    above.set_title(title, fontsize=10, loc="left")
+    above.set_title(title, loc="left")
     ax.set_label(f"{ax.get_label()}; neighbours in the tree: {', '.join(order)}")
     return ax
 

@@ -10,10 +10,9 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES
+from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES, blank
 from mcu_lite.metrics.surveys import as_field
 from mcu_lite.paths.curves import Path
 from mcu_lite.paths.planes import Plane
@@ -78,7 +77,7 @@ def plot_map(
     side, chord = len(retain), float(plane.chord[row])
     own = table[table.seed == seed].drop_duplicates("point").sort_values("point")
     x, y = (own[axis].to_numpy().reshape(side, side) * chord for axis in "xy")
-    ax = Figure(figsize=(3.7, 4.0), layout="constrained").subplots()
+    ax = blank(3.7, 4.0)
     shades = [(*to_rgb(COLOURS["retain"]), opacity) for opacity in SHADES]
     filled = ax.contourf(x, y, retain, LEVELS, colors=shades, extend="both")
     bar = ax.figure.colorbar(filled, ax=ax, location="bottom", aspect=40)
@@ -102,17 +101,8 @@ def plot_map(
     ax.set_ylabel(f"at right angles, towards {corners[2]}", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[:].set_visible(False)
-    ax.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=len(handles),
-        frameon=False,
-        fontsize=8,
-        columnspacing=1,
-        handletextpad=0.4,
-        borderaxespad=0,
-    )
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
+    ax.legend(handles=handles, ncols=len(handles), **above)
     ax.set_label(_describe(plane, paths, corners, row, seed, retain, forget))
     return ax
 

@@ -12,10 +12,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mcu_lite.checks import SPLITS
 from mcu_lite.figures.along_t import (
-    COLOURS,
+    STYLES,
     WHOLE,
     Tables,
-    by_style,
+    by_name,
     label_of,
     plot_along_t,
     plus_minus,
@@ -23,9 +23,6 @@ from mcu_lite.figures.along_t import (
     svg,
     themed,
 )
-
-DASHES = ("none", "7 3", "2 3", "9 3 2 3")
-"""The line styles of `plot_along_t` as SVG knows them."""
 
 
 def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Widget:
@@ -55,7 +52,7 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     >>> type(scrub(table)).__name__
     'VBox'
     """
-    named = by_style(tables)
+    named = by_name(tables, most=len(STYLES))
     ts = sorted(next(iter(named.values())).t.unique())
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")
@@ -158,11 +155,11 @@ def spot(ax: Axes, x: float, y: float) -> tuple[float, float]:
 
 def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
     """Colours of the splits and line styles of the models, once for all panels."""
-    named = by_style(named)
+    named = by_name(named, most=len(STYLES))
     drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
-    keys = [(split, themed(COLOURS[split]), "none") for split in SPLITS if split in drawn]
+    keys = [(split, themed(split), "none") for split in SPLITS if split in drawn]
     if len(named) > 1:
-        keys += zip(named, ["currentColor"] * len(DASHES), DASHES, strict=False)
+        keys += zip(named, ["currentColor"] * len(STYLES), STYLES.values())
     items = [
         '<span style="white-space:nowrap;margin-right:1.5em"><svg width="30" height="10" '
         f'stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}" aria-hidden="true">'
@@ -197,7 +194,7 @@ def _marker(ax: Axes, stats: list[pd.Series], t: float) -> str:
     for line in stats:
         for split in line.index.unique("split"):
             cx, cy = spot(ax, t, line[split, t])
-            marks += f'<circle cx="{cx}" cy="{cy}" r="3.5" fill="{themed(COLOURS[split])}"/>'
+            marks += f'<circle cx="{cx}" cy="{cy}" r="3.5" fill="{themed(split)}"/>'
     return marks
 
 

@@ -49,10 +49,12 @@ def test_a_picture_takes_the_pages_colours_and_says_what_it_shows():
 def test_models_side_by_side_show_every_seed(theta, oracle, task):
     tables = {n: mcu.evaluate(s, task) for n, s in (("original", theta), ("oracle", oracle))}
     ax = mcu.plot_models(tables, "accuracy")
-    dots = [line for line in ax.lines if line.get_marker() == "."]
-    assert [len(line.get_ydata()) for line in dots] == [len(task)] * 6
+    dots = ax.lines[::2]  # each followed by its mean
+    assert [len(line.get_ydata()) for line in dots] == [2 * len(task)] * 3
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["original", "oracle"]
-    assert "oracle forget" in ax.get_label()
+    own = tables["oracle"].query("split == 'forget' and metric == 'accuracy'")
+    words = ax.get_label().split("forget: ")[1].split(";")[0]
+    assert words.startswith("original ") and words.endswith(f"oracle {own.value.mean():.2f}")
 
 
 def test_mean_and_standard_deviation_in_words():
