@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from html import escape
 
 import ipywidgets as w
 import matplotlib
@@ -13,12 +14,11 @@ from matplotlib.axes import Axes
 from mcu_lite.figures.along_t import PAGE
 from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.scrub import (
-    controls,
-    follow_slider,
+    frames,
     legend,
+    moved,
     overlaid,
     panel_along,
-    settle,
     side_by_side,
     spot,
 )
@@ -105,33 +105,21 @@ def explore(
     last, arc = list(arcs.items())[-1]
     lasting = arc[:, ~np.isnan(arc[-1])]
 
-    slider, row_of_controls = controls(at)
-    panel, moving = overlaid(ground, _on_map(ground, plane, paths, at, row))
-    panels, stacks = [], [moving]
     finish = None
     if lasting.size:
         finish = partial(add_arc_axis, ts=at, arc=lasting.mean(1), name=last)
-    for metric in metrics:
-        own, marks = panel_along(tables, metric, at, finish)
-        panels.append(own)
-        stacks.append(marks)
-    whole = w.Layout(width="100%")
-    where = w.Stack([w.HTML(_where(at[k], arcs, k, row), layout=whole) for k in range(ts)])
     places = some_of_each(task, row, images)
-    faces = w.Stack(
-        [w.HTML(strip(task, followed, places, k, row), layout=whole) for k in range(ts)]
-    )
-    for stack in (where, faces):
-        stack.layout = whole
-    follow_slider(slider, [*stacks, where, faces])
-    children = [row_of_controls, where, legend(tables, metrics)]
-    children.append(side_by_side([panel, faces, *panels]))
-    return w.VBox(children, layout=whole)
+    panels = [
+        overlaid(ground, _on_map(ground, plane, paths, at, row)),
+        frames(strip(task, followed, places, k, row) for k in range(ts)),
+        *(panel_along(tables, metric, at, finish) for metric in metrics),
+    ]
+    where = frames(_where(t, arcs, k, row) for k, t in enumerate(at))
+    return moved(at, [where, legend(tables, metrics), side_by_side(panels)])
 
 
 def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row: int) -> list[str]:
     """Mark each path's model at every t, unless it diverged."""
-    settle(ax)
     tracks = [
         (shape, plane.coordinates(path.rows(ts))[:, row].tolist())
         for shape, path in zip(SHAPES, paths.values())
@@ -154,13 +142,7 @@ def _arc(path: Path, ts: np.ndarray) -> np.ndarray:
 def add_arc_axis(ax: Axes, ts: np.ndarray, arc: np.ndarray, name: str) -> None:
     """Show above a figure along t how much of a path's length lies behind each t.
 
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    ts, arc : arrays, shape (T,)
-        Length of the path from 0 to each t.
-    name : str
-        Of the path.
+    `arc` is the length from 0 to each of `ts`, both of shape (T,), and `name` that of the path.
     """
     shares = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
     above = ax.secondary_xaxis("top")
@@ -174,12 +156,9 @@ def add_arc_axis(ax: Axes, ts: np.ndarray, arc: np.ndarray, name: str) -> None:
 
 def _where(t: float, arcs: dict[str, np.ndarray], k: int, row: int) -> str:
     """Position on every path as t and as arc length."""
-    parts = (
-        f"{sign} {name} {_covered(arc[k, row], arc[-1, row])}"
-        for sign, (name, arc) in zip(SIGNS, arcs.items())
-    )
+    parts = []
+    for sign, (name, arc) in zip(SIGNS, arcs.items()):
+        now, whole = arc[k, row], arc[-1, row]
+        part = "diverged" if np.isnan(whole) else f"{now:.2f} of {whole:.2f} ({now / whole:.0%})"
+        parts.append(f"{sign} {escape(name)} {part}")
     return f'<p style="margin:0">t = {t:.3g}. Arc length so far: {"; ".join(parts)}.</p>'
-
-
-def _covered(length: float, whole: float) -> str:
-    return "diverged" if np.isnan(whole) else f"{length:.2f} of {whole:.2f} ({length / whole:.0%})"
