@@ -1,4 +1,4 @@
-"""Figures: a metric along t, and several models side by side."""
+"""A metric along t, and how figures look in a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ COLOURS = {"retain": "#0072B2", "forget": "#D55E00", "test": "#009E73"}
 """Okabe-Ito, distinct for every kind of colour vision; the same split everywhere."""
 STYLES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "9 3 2 3"}
 """Of the lines of up to four tables, and how SVG writes them."""
-WHOLE = "width:100%;display:block"
 INK = "#010203"
 """Drawn by matplotlib in place of black, then replaced by the page's own text colour."""
 PAGE = dict.fromkeys(
@@ -71,12 +70,8 @@ def mean_sd(values: pd.Series, digits: int = 2) -> str:
     >>> mean_sd(pd.Series([0.1, 0.2, 0.3])), mean_sd(pd.Series([0.1]))
     ('0.20 ± 0.10', '0.10')
     """
-    return plus_minus(values.mean(), values.std(ddof=1), digits)
-
-
-def plus_minus(mean: float, sd: float, digits: int) -> str:
-    """Write a mean, and the standard deviation unless it is NaN."""
-    return f"{mean:z.{digits}f}" + (f" ± {sd:.{digits}f}" if sd == sd else "")
+    sd = values.std(ddof=1)
+    return f"{values.mean():z.{digits}f}" + (f" ± {sd:.{digits}f}" if sd == sd else "")
 
 
 def label_of(metric: str) -> str:
@@ -158,11 +153,14 @@ def svg(figure: Figure, text: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S).replace(INK, "currentColor")
     for split, colour in COLOURS.items():
         body = re.sub(colour, themed(split), body, flags=re.I)
+    return drawing(figure, body, f'role="img" aria-label="{escape(text)}"')
+
+
+def drawing(figure: Figure, body: str, attributes: str) -> str:
+    """Inline SVG of the size of a figure."""
     width, height = figure.get_size_inches() * 72
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" style="{WHOLE}" '
-        f'role="img" aria-label="{escape(text)}">{body}</svg>'
-    )
+    head = f'viewBox="0 0 {width:g} {height:g}" style="width:100%;display:block" {attributes}'
+    return f"<svg {head}>{body}</svg>"
 
 
 def picture(*axes: Axes) -> HTML:

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 from scipy.cluster.hierarchy import dendrogram
 
 from mcu_lite.figures.along_t import INK, PAGE, blank
@@ -14,9 +14,9 @@ from mcu_lite.metrics.similarity import cluster
 
 COLOUR = "#CC79A7"
 """Okabe-Ito, and none of those that stand for a split."""
-FAINT, STRONG = 0.0, 0.5
-"""Opacity of the smallest and the largest value: the page shows through, dark or light, and text
-stays readable on it."""
+SHADES = f"{COLOUR}00", f"{COLOUR}80"
+"""Of the smallest and the largest value: the page shows through, dark or light, and text stays
+readable on it."""
 
 
 @matplotlib.rc_context(PAGE)
@@ -37,8 +37,7 @@ def heatmap(
     if not np.isfinite(values).any():
         raise ValueError("matrix holds no finite number")
     ax = ax or blank(5.6, 1.3 + 0.3 * len(matrix))
-    shades = [(*to_rgb(COLOUR), opacity) for opacity in (FAINT, STRONG)]
-    cmap = LinearSegmentedColormap.from_list("page", shades)
+    cmap = LinearSegmentedColormap.from_list("page", SHADES)
     top = np.nanmax(values) if top is None else top
     # A scale needs a length, even if every value is 0.
     ax.pcolormesh(np.ma.masked_invalid(values), cmap=cmap, vmin=0, vmax=top or 1)

@@ -19,13 +19,7 @@ TEXT = "font-size:0.75rem;line-height:1.3;white-space:nowrap"
 
 
 def pixels(task: Task, index: Sequence[int]) -> np.ndarray:
-    """Grey values of some of a task's images, dark ink on white, shape (n, height, width).
-
-    Raises
-    ------
-    ValueError
-        If the task has no pixels, and its inputs are not of shape (N, channels, height, width).
-    """
+    """Grey values of some of a task's images, dark ink on white, shape (n, height, width)."""
     index = np.asarray(index)
     if task.pixels is not None:
         ink = task.pixels[index]
@@ -46,13 +40,15 @@ def as_png(grey: np.ndarray) -> str:
 
 
 def some_of_each(task: Task, row: int = 0, count: int = 12) -> np.ndarray:
-    """Places in the forget set of seed `row`: half wrongly labelled images, half others.
-
-    All that there are, if there are fewer of one kind.
-    """
+    """Places in the forget set of seed `row`: half wrongly labelled images, half others, if any."""
     wrong = task.noisy[row, task.forget[row]].cpu().numpy()
     kinds = [np.flatnonzero(wrong)[: count // 2], np.flatnonzero(~wrong)]
     return np.concatenate(kinds)[:count]
+
+
+def what_is(truth: int, label: int) -> str:
+    """Say what an image shows, and how it is labelled if that is something else."""
+    return f"a {truth}" if truth == label else f"a {truth}, labelled {label}"
 
 
 def strip(
@@ -60,16 +56,7 @@ def strip(
 ) -> str:
     """Show forgotten images and what each path's model predicts for them, as HTML.
 
-    Parameters
-    ----------
-    task : Task
-    followed : dict of Followed by name of the path
-    places : sequence of int
-        In the forget set.
-    k : int
-        Which t.
-    row : int
-        Place of the seed in the stacks.
+    `places` are those in the forget set, `k` tells which t, `row` which seed.
     """
     if not len(places):
         return ""
@@ -82,8 +69,7 @@ def strip(
             p = own.probabilities[k, row, places[i]]
             mark = "✓" if p.argmax() == labels[i] else "✗"
             lines += f"<br>{mark} {escape(name)} <b>{p.argmax()}</b> {p.max():.0%}"
-        right = labels[i] == truth[i]
-        about = f"a {truth[i]}" if right else f"a {truth[i]}, labelled {labels[i]}"
+        about = what_is(truth[i], labels[i])
         faces.append(
             f'<div style="display:flex;gap:6px;align-items:center"><img src="{as_png(grey)}" '
             f'alt="forgotten image, {about}" width="44" height="44" class="dark-light" '

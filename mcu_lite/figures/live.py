@@ -7,12 +7,12 @@ from functools import cache as remember
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
+from mcu_lite.figures.along_t import drawing
 from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.scrub import (
-    frame,
+    HIDDEN,
     legend,
     marks_along,
     numbers_at,
@@ -87,30 +87,22 @@ def live(
     slider = w.FloatSlider(value=0.5, min=0, max=1, step=0.001, readout_format=".3f")
     slider.description, slider.layout = "t", w.Layout(width="min(100%, 480px)")
     numbers, faces, panels = w.HTML(layout=whole), w.HTML(layout=whole), w.VBox(layout=whole)
-    drawn: list[Axes] = []
 
     @remember
-    def path_between(a: str, b: str, kind: str) -> Path:
-        return _path(named[a], named[b], task, kind, steps)
-
-    @remember
-    def curves_of(*choice: str) -> pd.DataFrame:
-        return evaluate(path_between(*choice), task, np.linspace(0, 1, ts), metrics=metrics)
-
-    def choose(_: object = None) -> None:
+    def drawn(a: str, b: str, kind: str) -> tuple[Path, list[Axes], list[w.Widget]]:
         numbers.value = "<p>Fitting the curve …</p>"
-        table = {"": curves_of(*(menu.value for menu in chosen))}
-        drawn.clear()
-        grids = [panel_along(table, metric, [0.0], drawn.append) for metric in metrics]
-        panels.children = [legend(table, metrics), side_by_side(grids)]
-        move()
+        path, axes = _path(named[a], named[b], task, kind, steps), []
+        table = {"": evaluate(path, task, ts, metrics=metrics)}
+        grids = [panel_along(table, metric, [0.0], axes.append) for metric in metrics]
+        return path, axes, [legend(table, metrics), side_by_side(grids)]
 
-    def move(_: object = None) -> None:
-        t, path = slider.value, path_between(*(menu.value for menu in chosen))
+    def show(_: object = None) -> None:
+        path, axes, panels.children = drawn(*(menu.value for menu in chosen))
+        t = slider.value
         table = {"": evaluate(path, task, [t], metrics=metrics)}
-        for metric, ax, grid in zip(metrics, drawn, panels.children[1].children):
+        for metric, ax, grid in zip(metrics, axes, panels.children[1].children):
             (over,) = grid.children[1].children
-            over.value = frame(ax, *marks_along(ax, table, metric, [t]))
+            over.value = drawing(ax.figure, *marks_along(ax, table, metric, [t]), HIDDEN)
         length = path.arc_length(np.linspace(0, t, ts))[-1, row].item()
         passed = "its curve diverged" if path.diverged[row] else f"arc length {length:.2f}"
         (numbers.value,) = numbers_at(table, metrics, {t: f"t = {t:.3f}, {passed}"})
@@ -118,10 +110,9 @@ def live(
             followed = {} if path.diverged[row] else {"": follow(path, task, [t])}
             faces.value = strip(task, followed, places, 0, row)
 
-    for control in chosen:
-        control.observe(choose, "value")
-    slider.observe(move, "value")
-    choose()
+    for control in (*chosen, slider):
+        control.observe(show, "value")
+    show()
     line = w.HBox(chosen, layout=w.Layout(flex_flow="row wrap"))
     return w.VBox([line, slider, numbers, panels, faces], layout=whole)
 

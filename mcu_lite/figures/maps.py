@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
 from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES, blank
@@ -78,7 +76,7 @@ def plot_map(
     own = table[table.seed == seed].drop_duplicates("point").sort_values("point")
     x, y = (own[axis].to_numpy().reshape(side, side) * chord for axis in "xy")
     ax = blank(3.7, 4.0)
-    shades = [(*to_rgb(COLOURS["retain"]), opacity) for opacity in SHADES]
+    shades = [(COLOURS["retain"], opacity) for opacity in SHADES]
     filled = ax.contourf(x, y, retain, LEVELS, colors=shades, extend="both")
     bar = ax.figure.colorbar(filled, ax=ax, location="bottom", aspect=40)
     bar.set_label(f"retain loss (nats), seed {seed}", fontsize=8)
@@ -90,9 +88,19 @@ def plot_map(
     for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=7):
         text.set_color(INK)
     handles = [Line2D([], [], color=COLOURS["forget"], lw=1.1, label="forget accuracy")]
+    words = [
+        f"Map of the plane through {', '.join(corners)} of seed {seed}: retain loss between "
+        f"{retain.min():.2g} and {retain.max():.2g} nats, forget accuracy between "
+        f"{forget.min():.0%} and {forget.max():.0%}"
+    ]
     for (name, path), style in zip(paths.items(), STYLES):
-        at = plane.coordinates(path.rows(np.linspace(0, 1, 61)))[:, row]
+        rows = path.rows(np.linspace(0, 1, 61))
+        at, off = plane.coordinates(rows)[:, row], float(plane.distance(rows)[:, row].max())
         handles += ax.plot(*at.T, style, color=INK, lw=1.6, label=name)
+        start, end = (f"({x:.2f}, {y:.2f})" for x, y in at[[0, -1]].tolist())
+        # Rounding in single precision is no distance.
+        far = f", up to {off:.2f} off the plane" if off > 1e-3 * chord else ""
+        words.append(f"{name} from {start} at t=0 to {end} at t=1{far}")
     for name, place, aside in zip(corners, plane.corners[:, row].tolist(), (-12, -12, 5)):
         ax.plot(*place, "s", ms=5, color=INK)
         ax.annotate(name, place, (-4, aside), textcoords="offset points", fontsize=8)
@@ -103,25 +111,5 @@ def plot_map(
     ax.spines[:].set_visible(False)
     above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
     ax.legend(handles=handles, ncols=len(handles), **above)
-    ax.set_label(_describe(plane, paths, corners, row, seed, retain, forget))
+    ax.set_label("; ".join(words))
     return ax
-
-
-def _describe(plane, paths, corners, row, seed, retain, forget) -> str:
-    """Say in words what `plot_map` shows, as its text alternative."""
-    parts = [
-        f"Map of the plane through {', '.join(corners)} of seed {seed}: retain loss between "
-        f"{retain.min():.2g} and {retain.max():.2g} nats, forget accuracy between "
-        f"{forget.min():.0%} and {forget.max():.0%}"
-    ]
-    for name, path in paths.items():
-        rows = path.rows(torch.linspace(0, 1, 21))
-        ends = plane.coordinates(rows[[0, -1]])[:, row].tolist()
-        start, end = (f"({x:.2f}, {y:.2f})" for x, y in ends)
-        part = f"{name} from {start} at t=0 to {end} at t=1"
-        off = float(plane.distance(rows)[:, row].max())
-        # Rounding in single precision is no distance.
-        if off > 1e-3 * float(plane.chord[row]):
-            part += f", up to {off:.2f} off the plane"
-        parts.append(part)
-    return "; ".join(parts)

@@ -8,7 +8,7 @@ import numpy as np
 from IPython.display import HTML
 
 from mcu_lite.figures.chooser import SAY, chooser
-from mcu_lite.figures.images import as_png, pixels
+from mcu_lite.figures.images import as_png, pixels, what_is
 from mcu_lite.metrics.examples import Followed, check_row
 from mcu_lite.tasks.task import Task
 
@@ -80,7 +80,7 @@ def one_image(
 
 def _choice(i: int, grey: np.ndarray, truth: int, label: int, chosen: bool) -> str:
     """A radio button that shows an image: the arrow keys go from one to the next."""
-    about = f"a {truth}" if truth == label else f"a {truth}, labelled {label}"
+    about = what_is(truth, label)
     kind = "dark-light" if truth == label else "dark-light mcu-wrong"
     return (
         f'<label title="{about}"><input type="radio" name="image" value="{i}"'

@@ -12,16 +12,18 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from mcu_lite.checks import SPLITS
 from mcu_lite.figures.along_t import (
     STYLES,
-    WHOLE,
     Tables,
     by_name,
+    drawing,
     label_of,
+    mean_sd,
     plot_along_t,
-    plus_minus,
     summary,
     svg,
     themed,
 )
+
+HIDDEN = 'aria-hidden="true"'
 
 
 def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Widget:
@@ -113,16 +115,9 @@ def overlaid(ax: Axes, marks: Iterable[str]) -> w.GridBox:
     figure's text alternative.
     """
     here = {"grid_area": "1 / 1 / 2 / 2", "margin": "0"}
-    over = frames([frame(ax, mark) for mark in marks], **here)
+    over = frames([drawing(ax.figure, mark, HIDDEN) for mark in marks], **here)
     base = w.HTML(svg(ax.figure, ax.get_label()), layout=over.layout)
     return w.GridBox([base, over], layout={"grid_template_columns": "100%"})
-
-
-def frame(ax: Axes, mark: str) -> str:
-    """Inline SVG of the size of a figure, transparent but for its mark."""
-    width, height = ax.figure.get_size_inches() * 72
-    head = f'<svg viewBox="0 0 {width:g} {height:g}" style="{WHOLE}" aria-hidden="true">'
-    return f"{head}{mark}</svg>"
 
 
 def spot(ax: Axes, x: float, y: float) -> tuple[float, float]:
@@ -179,19 +174,19 @@ def marks_along(ax: Axes, named: dict, metric: str, ts: Sequence[float]) -> list
 
 def numbers_at(named: dict, metrics: Sequence[str], titles: dict[float, str]) -> list[str]:
     """Write means and standard deviations as an HTML table for each t, which has a title."""
-    stats = {
-        f"{name} {label_of(metric)}".strip(): summary(table, metric)
-        for name, table in named.items()
-        for metric in metrics
-    }
-    drawn = [s for s in SPLITS if any(s in stat.index for stat in stats.values())]
+    rows = {}
+    for name, table in named.items():
+        for metric in metrics:
+            own = table[table.metric == metric].groupby(["split", "t"]).value
+            rows[f"{name} {label_of(metric)}".strip()] = own.agg(mean_sd, digits=3)
+    drawn = [s for s in SPLITS if any(s in own.index for own in rows.values())]
     head = "".join(f'<th scope="col">{split}</th>' for split in drawn)
     written = []
     for t, title in titles.items():
         lines = ""
-        for name, stat in stats.items():
-            own = (plus_minus(*stat.loc[s, t], 3) if (s, t) in stat.index else "" for s in drawn)
-            lines += f'<tr><th scope="row">{escape(name)}</th><td>{"</td><td>".join(own)}</td></tr>'
+        for name, own in rows.items():
+            cells = "".join(f"<td>{own.get((split, t), '')}</td>" for split in drawn)
+            lines += f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
         # The padding is for notebooks, which lack the book's style sheet.
         written.append(
             '<table class="mcu-numbers" cellpadding="6">'
