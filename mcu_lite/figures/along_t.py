@@ -35,6 +35,7 @@ PAGE = dict.fromkeys(
     "legend.handletextpad": 0.5,
 }
 """How figures of a page look, as settings of matplotlib."""
+NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
 
@@ -53,10 +54,7 @@ def by_name(tables: Tables, most: int | None = None) -> dict[str, pd.DataFrame]:
 
 
 def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean and standard deviation over seeds for each split and t; NaN is left out.
-
-    The standard deviation of a single value is NaN.
-    """
+    """Mean and standard deviation over seeds, NaN of a single one, for each split and t."""
     known("metric", metric, table.metric.unique())
     own = table[table.metric == metric]
     return own.groupby(["split", "t"]).value.agg(["mean", "std"])
@@ -143,14 +141,11 @@ def themed(split: str) -> str:
 def svg(figure: Figure, text: str) -> str:
     """Return a figure as inline SVG in the colours of the page, with a text alternative."""
     buffer = io.StringIO()
-    figure.set_facecolor("none")
-    for ax in figure.axes:
-        ax.set_facecolor("none")
     # Names of clip paths must differ between the figures of a page.
     with matplotlib.rc_context(PAGE | {"svg.hashsalt": text}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", transparent=True, metadata=NOTHING)
     body = re.search(r"<svg[^>]*>(.*)</svg>", buffer.getvalue(), re.S).group(1)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S).replace(INK, "currentColor")
+    body = body.replace(INK, "currentColor")
     for split, colour in COLOURS.items():
         body = re.sub(colour, themed(split), body, flags=re.I)
     return drawing(figure, body, f'role="img" aria-label="{escape(text)}"')

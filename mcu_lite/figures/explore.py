@@ -9,19 +9,12 @@ from html import escape
 import ipywidgets as w
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 
 from mcu_lite.figures.along_t import PAGE
 from mcu_lite.figures.images import some_of_each, strip
-from mcu_lite.figures.scrub import (
-    frames,
-    legend,
-    moved,
-    overlaid,
-    panel_along,
-    side_by_side,
-    spot,
-)
+from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import check_row, follow
 from mcu_lite.paths.curves import Path
@@ -101,21 +94,20 @@ def explore(
     # A diverged model predicts nothing.
     shown = {name: path for name, path in paths.items() if images and not path.diverged[row]}
     followed = {name: follow(path, task, at) for name, path in shown.items()}
-    arcs = {name: _arc(path, at) for name, path in paths.items()}
+    arcs = {
+        name: path.arc_length(at).masked_fill(path.diverged, torch.nan).double().cpu().numpy()
+        for name, path in paths.items()
+    }
     last, arc = list(arcs.items())[-1]
     lasting = arc[:, ~np.isnan(arc[-1])]
-
-    finish = None
-    if lasting.size:
-        finish = partial(add_arc_axis, ts=at, arc=lasting.mean(1), name=last)
+    finish = partial(add_arc_axis, ts=at, arc=lasting, name=last)
     places = some_of_each(task, row, images)
     panels = [
         overlaid(ground, _on_map(ground, plane, paths, at, row)),
         frames(strip(task, followed, places, k, row) for k in range(ts)),
-        *(panel_along(tables, metric, at, finish) for metric in metrics),
     ]
     where = frames(_where(t, arcs, k, row) for k, t in enumerate(at))
-    return moved(at, [where, legend(tables, metrics), side_by_side(panels)])
+    return moved(at, [where, *curves(tables, metrics, at, finish, panels)])
 
 
 def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row: int) -> list[str]:
@@ -131,25 +123,22 @@ def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row:
     ]
 
 
-def _arc(path: Path, ts: np.ndarray) -> np.ndarray:
-    """Length of each curve from 0 to every t, shape (T, B); NaN for curves that diverged."""
-    arc = path.arc_length(ts).double().cpu().numpy()
-    arc[:, path.diverged.cpu().numpy()] = np.nan
-    return arc
-
-
 @matplotlib.rc_context(PAGE)
 def add_arc_axis(ax: Axes, ts: np.ndarray, arc: np.ndarray, name: str) -> None:
     """Show above a figure along t how much of a path's length lies behind each t.
 
-    `arc` is the length from 0 to each of `ts`, both of shape (T,), and `name` that of the path.
+    `arc` is the length of its curves from 0 to each of `ts`, shape (T, B); without any there is
+    nothing to show. `name` is that of the path.
     """
+    if not arc.size:
+        return
+    share = arc.mean(1) / arc[-1].mean()
     shares = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
     above = ax.secondary_xaxis("top")
-    above.set_ticks(np.interp(shares, arc / arc[-1], ts), [f"{s:.0%}" for s in shares])
+    above.set_ticks(np.interp(shares, share, ts), [f"{s:.0%}" for s in shares])
     above.tick_params(labelsize=8)
     above.set_xlabel(f"arc length of the {name}", fontsize=8)
-    half = np.interp(0.5, arc / arc[-1], ts)
+    half = np.interp(0.5, share, ts)
     words = f"half of the {name}'s length lies before t = {half:.2f}"
     ax.set_label(f"{ax.get_label()}; {words}")
 

@@ -21,12 +21,7 @@ readable on it."""
 
 @matplotlib.rc_context(PAGE)
 def heatmap(
-    matrix: pd.DataFrame,
-    ax: Axes | None = None,
-    *,
-    fmt: str = "{:.2f}",
-    title: str = "",
-    top: float | None = None,
+    matrix: pd.DataFrame, *, fmt: str = "{:.2f}", title: str = "", top: float | None = None
 ) -> Axes:
     """Draw the numbers of a matrix as cells, the larger the stronger; NaN is an empty cell.
 
@@ -36,7 +31,7 @@ def heatmap(
     values = matrix.to_numpy(dtype=float)
     if not np.isfinite(values).any():
         raise ValueError("matrix holds no finite number")
-    ax = ax or blank(5.6, 1.3 + 0.3 * len(matrix))
+    ax = blank(5.6, 1.3 + 0.3 * len(matrix))
     cmap = LinearSegmentedColormap.from_list("page", SHADES)
     top = np.nanmax(values) if top is None else top
     # A scale needs a length, even if every value is 0.
@@ -50,14 +45,16 @@ def heatmap(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(title, loc="left")
-    ax.set_label(_describe(matrix, fmt, title))
+    cells = matrix.rename_axis(index=None, columns=None).stack().astype(float).dropna()
+    ends = {"smallest": cells.idxmin(), "largest": cells.idxmax()}
+    words = (f"{k} {fmt.format(cells[w])} ({w[0]}, {w[1]})" for k, w in ends.items())
+    size = f"{len(matrix)} by {matrix.shape[1]} cells"
+    ax.set_label(f"{title}: {size}, {'; '.join(words)}; median {fmt.format(cells.median())}")
     return ax
 
 
 @matplotlib.rc_context(PAGE)
-def clustered(
-    table: pd.DataFrame, ax: Axes | None = None, *, fmt: str = "{:.2f}", title: str = ""
-) -> Axes:
+def clustered(table: pd.DataFrame, *, fmt: str = "{:.2f}", title: str = "") -> Axes:
     """Draw distances between models, in the order of their clusters, with the tree above.
 
     `table` is of `mcu_lite.metrics.similarity.pairwise`: a, b, seed, value. Cells hold means over
@@ -65,22 +62,12 @@ def clustered(
     """
     order, tree = cluster(table)
     half = table.groupby(["a", "b"]).value.mean().unstack().reindex(index=order, columns=order)
-    ax = ax or blank(5.6, 2.1 + 0.3 * len(order))
-    heatmap(half.fillna(half.T), ax, fmt=fmt, title=title)
+    ax = heatmap(half.fillna(half.T), fmt=fmt, title=title)
+    ax.figure.set_figheight(2.1 + 0.3 * len(order))
     ax.set_title("")
     above = ax.inset_axes((0, 1.01, 1, 0.8 / (0.3 * len(order))))
     dendrogram(tree, ax=above, no_labels=True, link_color_func=lambda _: INK)
-    above.set_facecolor("none")
     above.set_axis_off()
     above.set_title(title, loc="left")
     ax.set_label(f"{ax.get_label()}; neighbours in the tree: {', '.join(order)}")
     return ax
-
-
-def _describe(matrix: pd.DataFrame, fmt: str, title: str) -> str:
-    """Say in a sentence what `heatmap` shows, as its text alternative."""
-    cells = matrix.rename_axis(index=None, columns=None).stack().astype(float).dropna()
-    ends = {"smallest": cells.idxmin(), "largest": cells.idxmax()}
-    words = (f"{k} {fmt.format(cells[w])} ({w[0]}, {w[1]})" for k, w in ends.items())
-    size = f"{len(matrix)} by {matrix.shape[1]} cells"
-    return f"{title}: {size}, {'; '.join(words)}; median {fmt.format(cells.median())}"

@@ -11,14 +11,7 @@ from matplotlib.axes import Axes
 
 from mcu_lite.figures.along_t import drawing
 from mcu_lite.figures.images import some_of_each, strip
-from mcu_lite.figures.scrub import (
-    HIDDEN,
-    legend,
-    marks_along,
-    numbers_at,
-    panel_along,
-    side_by_side,
-)
+from mcu_lite.figures.scrub import HIDDEN, curves, marks_along, numbers_at
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import check_row, follow
 from mcu_lite.models.stack import Stack
@@ -92,9 +85,8 @@ def live(
     def drawn(a: str, b: str, kind: str) -> tuple[Path, list[Axes], list[w.Widget]]:
         numbers.value = "<p>Fitting the curve …</p>"
         path, axes = _path(named[a], named[b], task, kind, steps), []
-        table = {"": evaluate(path, task, ts, metrics=metrics)}
-        grids = [panel_along(table, metric, [0.0], axes.append) for metric in metrics]
-        return path, axes, [legend(table, metrics), side_by_side(grids)]
+        table = evaluate(path, task, ts, metrics=metrics)
+        return path, axes, curves({"": table}, metrics, [0.0], axes.append)
 
     def show(_: object = None) -> None:
         path, axes, panels.children = drawn(*(menu.value for menu in chosen))

@@ -12,11 +12,9 @@ from mcu_lite.figures.images import as_png, pixels, what_is
 from mcu_lite.metrics.examples import Followed, check_row
 from mcu_lite.tasks.task import Task
 
-Case = tuple[str, str, str]
-
 
 def one_image(
-    followed: dict[Case, Followed], task: Task, *, row: int = 0, images: int = 60
+    followed: dict[tuple[str, str, str], Followed], task: Task, *, row: int = 0, images: int = 60
 ) -> HTML:
     """Choose a forgotten image, two models and a path between them, and move t.
 

@@ -57,9 +57,8 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     ts = sorted(next(iter(named.values())).t.unique())
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")
-    panels = [panel_along(named, metric, ts) for metric in metrics]
     numbers = frames(numbers_at(named, metrics, {t: f"at t = {t:.3g}" for t in ts}))
-    return moved(ts, [legend(named, metrics), side_by_side(panels), numbers])
+    return moved(ts, [*curves(named, metrics, ts), numbers])
 
 
 def moved(
@@ -102,10 +101,28 @@ def frames(contents: Iterable[str], **layout: str) -> w.Stack:
     return w.Stack(pieces, selected_index=0, layout=shared)
 
 
-def side_by_side(panels: Sequence[w.Widget]) -> w.GridBox:
-    """Lay panels out in as many columns as the page has room for."""
+def curves(
+    named: dict,
+    metrics: Sequence[str],
+    ts: Sequence[float],
+    finish: Callable[[Axes], None] | None = None,
+    before: Iterable[w.Widget] = (),
+) -> list[w.Widget]:
+    """Draw each metric along t, `finish` its axes, and mark each of `ts`; see `overlaid`.
+
+    Returns a legend for all, and the panels, after those that come `before`, in as many columns as
+    the page has room for.
+    """
+    panels = list(before)
+    for metric in metrics:
+        ax = plot_along_t(named, metric)
+        ax.get_legend().remove()
+        if finish:
+            finish(ax)
+        panels.append(overlaid(ax, marks_along(ax, named, metric, ts)))
     columns = "repeat(auto-fill, minmax(min(100%, 290px), 1fr))"
-    return w.GridBox(panels, layout={"grid_template_columns": columns, "width": "100%"})
+    layout = {"grid_template_columns": columns, "width": "100%"}
+    return [legend(named, metrics), w.GridBox(panels, layout=layout)]
 
 
 def overlaid(ax: Axes, marks: Iterable[str]) -> w.GridBox:
@@ -125,14 +142,12 @@ def spot(ax: Axes, x: float, y: float) -> tuple[float, float]:
     if isinstance(ax.figure.get_layout_engine(), ConstrainedLayoutEngine):
         ax.figure.draw_without_rendering()
         ax.figure.set_layout_engine("none")
-    px, py = ax.transData.transform((x, y)) * 72 / ax.figure.dpi
-    height = ax.figure.get_size_inches()[1] * 72
-    return round(float(px), 1), round(float(height - py), 1)
+    x, y = ax.figure.dpi_scale_trans.inverted().transform(ax.transData.transform((x, y)))
+    return round(72 * float(x), 1), round(72 * float(ax.figure.get_figheight() - y), 1)
 
 
 def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
     """Colours of the splits and line styles of the models, once for all panels."""
-    named = by_name(named, most=len(STYLES))
     drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
     keys = [(split, themed(split), "none") for split in SPLITS if split in drawn]
     if len(named) > 1:
@@ -144,17 +159,6 @@ def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
         for name, colour, dash in keys
     ]
     return w.HTML(" ".join(items), layout=w.Layout(width="100%"))
-
-
-def panel_along(
-    named: dict, metric: str, ts: Sequence[float], finish: Callable[[Axes], None] | None = None
-) -> w.GridBox:
-    """Draw a metric along t without a legend, `finish` it, and mark each t; see `overlaid`."""
-    ax = plot_along_t(named, metric)
-    ax.get_legend().remove()
-    if finish:
-        finish(ax)
-    return overlaid(ax, marks_along(ax, named, metric, ts))
 
 
 def marks_along(ax: Axes, named: dict, metric: str, ts: Sequence[float]) -> list[str]:

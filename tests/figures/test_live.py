@@ -86,7 +86,7 @@ def test_the_arc_axis_has_its_ticks_where_the_length_is(path):
     ts = np.linspace(0, 1, 101)
     arc = path.arc_length(ts).double().numpy()[:, 0]
     ax = mcu.plot_along_t(made(ts), "loss")
-    add_arc_axis(ax, ts, arc, "curve")
+    add_arc_axis(ax, ts, arc[:, None], "curve")
     (above,) = ax.child_axes
     assert [tick.get_text() for tick in above.get_xticklabels()] == [
         "0%",

@@ -134,7 +134,6 @@ def test_the_slider_is_light():
         (lambda: mcu.scrub({}), "at least one"),
         (lambda: mcu.scrub(many(5), metrics=["accuracy"]), "tables must be at most 4, .*model 4"),
         (lambda: mcu.plot_along_t(many(5), "accuracy"), "tables must be at most 4, .*model 4"),
-        (lambda: legend(many(5), ["accuracy"]), "tables must be at most 4, .*model 4"),
         (lambda: mcu.plot_along_t(pd.DataFrame({"t": [0.0]}), "accuracy"), "columns"),
         (lambda: mcu.plot_models({"a": table([1, 2])}, "beauty"), "'accuracy'"),
     ],
