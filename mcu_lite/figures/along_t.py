@@ -83,7 +83,7 @@ def blank(width: float, height: float) -> Axes:
 
 
 @matplotlib.rc_context(PAGE)
-def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
+def plot_along_t(tables: Tables, metric: str) -> Axes:
     """Draw a metric along t: mean over seeds, band of one standard deviation.
 
     Parameters
@@ -91,7 +91,6 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
     tables : pandas.DataFrame or dict of them by name
         Of `mcu_lite.evaluate`; several, at most four, are told apart by line style.
     metric : str
-    ax : matplotlib Axes, optional
 
     Returns
     -------
@@ -110,7 +109,7 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
     't'
     """
     named = by_name(tables, most=len(STYLES))
-    ax, words = ax or blank(3.7, 2.75), []
+    ax, words = blank(3.7, 2.75), []
     for style, (name, table) in zip(STYLES, named.items()):
         stats = summary(table, metric)
         for split in (s for s in SPLITS if s in stats.index.get_level_values("split")):
@@ -124,8 +123,7 @@ def plot_along_t(tables: Tables, metric: str, ax: Axes | None = None) -> Axes:
                 f"{name} {split} from {mean.iloc[0]:.2f} at t=0 to {mean.iloc[-1]:.2f} at t=1, "
                 f"between {mean.min():.2f} and {mean.max():.2f}".strip()
             )
-    diverged = (table.groupby("seed").value.count() == 0 for table in named.values())
-    lost = sum(int(seeds.sum()) for seeds in diverged)
+    lost = sum(table.groupby("seed").value.count().eq(0).sum() for table in named.values())
     ax.set_title(label_of(metric) + (f" ({lost} diverged left out)" if lost else ""))
     ax.set_label(f"{label_of(metric)} along t: " + "; ".join(words))
     ax.set(xlabel="t", xlim=(0, 1))
@@ -151,8 +149,8 @@ def svg(figure: Figure, text: str) -> str:
     return drawing(figure, body, f'role="img" aria-label="{escape(text)}"')
 
 
-def drawing(figure: Figure, body: str, attributes: str) -> str:
-    """Inline SVG of the size of a figure."""
+def drawing(figure: Figure, body: str, attributes: str = 'aria-hidden="true"') -> str:
+    """Inline SVG of the size of a figure, without a text alternative unless it has attributes."""
     width, height = figure.get_size_inches() * 72
     head = f'viewBox="0 0 {width:g} {height:g}" style="width:100%;display:block" {attributes}'
     return f"<svg {head}>{body}</svg>"

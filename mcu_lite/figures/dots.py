@@ -17,12 +17,7 @@ MARKS = ("o", "s", "^", "D", "v", "P")
 
 @matplotlib.rc_context(PAGE)
 def plot_dots(
-    table: pd.DataFrame,
-    x: str,
-    hue: str,
-    values: str = "value",
-    order: Sequence[str] | None = None,
-    ax: Axes | None = None,
+    table: pd.DataFrame, x: str, hue: str, values: str = "value", order: Sequence[str] | None = None
 ) -> Axes:
     """Draw a dot for each line of a table and a bar at each group's mean; NaN is left out.
 
@@ -37,7 +32,7 @@ def plot_dots(
     hues = list(order or kinds)
     if table.empty or len(hues) > len(PALETTE):
         raise ValueError(f"table must hold values of 1..{len(PALETTE)} kinds of {hue}, got {hues}")
-    ax, words = ax or blank(5.6, 2.6), []
+    ax, words = blank(5.6, 2.6), []
     for k, name in enumerate(hues):
         own = table[table[hue] == known(hue, name, kinds)]
         at = own[x].map(places.index) + 0.7 * ((k + 0.5) / len(hues) - 0.5)
@@ -56,7 +51,7 @@ def plot_dots(
 
 
 @matplotlib.rc_context(PAGE)
-def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = None) -> Axes:
+def plot_models(tables: dict[str, pd.DataFrame], metric: str) -> Axes:
     """Draw one metric of several stacks: a dot for each seed, a bar at the mean.
 
     Parameters
@@ -64,7 +59,6 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = 
     tables : dict of pandas.DataFrame
         Of `mcu_lite.evaluate` for each stack, by name.
     metric : str
-    ax : matplotlib Axes, optional
 
     Returns
     -------
@@ -85,7 +79,7 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str, ax: Axes | None = 
     whole = pd.concat([table.assign(model=name) for name, table in by_name(tables).items()])
     own = whole[whole.metric == known("metric", metric, whole.metric.unique())]
     present = [split for split in SPLITS if (own.split == split).any()]
-    ax = plot_dots(own, "model", "split", order=present, ax=ax)
+    ax = plot_dots(own, "model", "split", order=present)
     ax.set_title(label_of(metric), loc="right")
     ax.set_label(f"{label_of(metric)}. {ax.get_label()}")
     return ax

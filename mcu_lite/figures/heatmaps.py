@@ -15,8 +15,7 @@ from mcu_lite.metrics.similarity import cluster
 COLOUR = "#CC79A7"
 """Okabe-Ito, and none of those that stand for a split."""
 SHADES = f"{COLOUR}00", f"{COLOUR}80"
-"""Of the smallest and the largest value: the page shows through, dark or light, and text stays
-readable on it."""
+"""Of the smallest and the largest value: the page shows through, and text stays readable."""
 
 
 @matplotlib.rc_context(PAGE)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from mcu_lite.figures.along_t import drawing
 from mcu_lite.figures.images import some_of_each, strip
-from mcu_lite.figures.scrub import HIDDEN, curves, marks_along, numbers_at
+from mcu_lite.figures.scrub import curves, marks_along, numbers_at
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import check_row, follow
 from mcu_lite.models.stack import Stack
@@ -94,7 +94,7 @@ def live(
         table = {"": evaluate(path, task, [t], metrics=metrics)}
         for metric, ax, grid in zip(metrics, axes, panels.children[1].children):
             (over,) = grid.children[1].children
-            over.value = drawing(ax.figure, *marks_along(ax, table, metric, [t]), HIDDEN)
+            over.value = drawing(ax.figure, *marks_along(ax, table, metric, [t]))
         length = path.arc_length(np.linspace(0, t, ts))[-1, row].item()
         passed = "its curve diverged" if path.diverged[row] else f"arc length {length:.2f}"
         (numbers.value,) = numbers_at(table, metrics, {t: f"t = {t:.3f}, {passed}"})
@@ -113,8 +113,6 @@ def _path(a: Stack, b: Stack, task: Task, kind: str, steps: int) -> Path:
     if kind == KINDS[0]:
         return connect(a, b, curve="linear")
     # The rule of `mcu_lite.Condition`: the objective of the first end that was unlearned.
-    unlearned = [
-        s.label for s in (a, b) if s.label in METHODS and METHODS[s.label].begins == "original"
-    ]
-    objective = "retain" if kind == KINDS[1] else (unlearned or ["retain"])[0]
-    return connect(a, b, task, objective=objective, steps=steps)
+    names = (a.label, b.label) if kind == KINDS[2] else ()
+    unlearned = (n for n in names if n in METHODS and METHODS[n].begins == "original")
+    return connect(a, b, task, objective=next(unlearned, "retain"), steps=steps)

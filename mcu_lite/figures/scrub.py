@@ -23,8 +23,6 @@ from mcu_lite.figures.along_t import (
     themed,
 )
 
-HIDDEN = 'aria-hidden="true"'
-
 
 def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Widget:
     """Slider and play button over t, a marker on every curve, and the numbers at that t.
@@ -66,8 +64,7 @@ def moved(
 ) -> w.VBox:
     """Put a slider over t and its play button above parts; all `frames` in them follow it.
 
-    They are linked in the browser. It starts in the middle unless told otherwise; `interval` is
-    in milliseconds a step.
+    They are linked in the browser. `start` is the middle by default, `interval` in milliseconds.
     """
     start = len(ts) // 2 if start is None else start
     slider = w.SelectionSlider(
@@ -77,8 +74,7 @@ def moved(
         style={"description_width": "initial"},
         layout={"flex": "1 1 250px", "width": "auto"},
     )
-    play = w.Play(min=0, max=len(ts) - 1, value=start, interval=interval)
-    play.description = "move along t"
+    play = w.Play(max=len(ts) - 1, value=start, interval=interval, description="move along t")
     w.jslink((play, "value"), (slider, "index"))
     for stack in _innermost(parts):
         stack.selected_index = start
@@ -126,13 +122,9 @@ def curves(
 
 
 def overlaid(ax: Axes, marks: Iterable[str]) -> w.GridBox:
-    """Draw a figure once, and over it one light frame for each of `marks`.
-
-    They are inline SVG in the figure's coordinates, see `spot`; the label of the axes is the
-    figure's text alternative.
-    """
+    """Draw a figure once, and over it a frame for each of `marks`: SVG with places of `spot`."""
     here = {"grid_area": "1 / 1 / 2 / 2", "margin": "0"}
-    over = frames([drawing(ax.figure, mark, HIDDEN) for mark in marks], **here)
+    over = frames([drawing(ax.figure, mark) for mark in marks], **here)
     base = w.HTML(svg(ax.figure, ax.get_label()), layout=over.layout)
     return w.GridBox([base, over], layout={"grid_template_columns": "100%"})
 

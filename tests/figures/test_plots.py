@@ -80,6 +80,12 @@ def frames(widget):
     return found
 
 
+def test_nothing_is_marked_on_a_curve_that_diverged():
+    gone = table([1, 2]).assign(split="forget", value=np.nan)
+    marks, _ = frames(mcu.scrub(pd.concat([table([1, 2]), gone]), metrics=["accuracy"]))
+    assert all(m.count("<circle") == 1 and "nan" not in m for m in marks)
+
+
 def test_the_slider_has_one_frame_for_each_t_with_marker_and_numbers():
     values = [1, 5, 3]
     slider = mcu.scrub({"a": table(values), "b": table(values[::-1])}, metrics=["accuracy"])
