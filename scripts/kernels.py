@@ -23,7 +23,7 @@ NEEDED = [
     "scipy.stats",
     "sklearn.metrics",
 ]
-NEEDED += ["mcu_lite.book.paper_claims", "mcu_lite.figures.explore", "mcu_lite.figures.live"]
+NEEDED += ["mcu_lite.book.paper_claims", "mcu_lite.figures.maps", "mcu_lite.figures.live"]
 NEEDED += ["jupytext", "papermill"]  # by the build itself, which every fork imports again
 # Elsewhere it is not safe to fork with libraries loaded.
 FORKS = sys.platform == "linux"

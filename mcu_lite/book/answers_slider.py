@@ -7,7 +7,7 @@ from html import escape
 import ipywidgets as w
 import pandas as pd
 
-from mcu_lite.figures.scrub import controls, follow_slider
+from mcu_lite.figures.scrub import frames, moved
 
 TITLES = {"forget": "to be forgotten", "retain": "retained"}
 
@@ -34,19 +34,15 @@ def answers_slider(table: pd.DataFrame) -> w.Widget:
     ts = sorted(table.t.unique())
     if table.groupby("path").t.nunique().ne(len(ts)).any():
         raise ValueError("table must hold paths that were asked at the same ts")
-    names, whole = list(table.path.unique()), w.Layout(width="100%")
-    choose = w.Dropdown(options=names, index=0, description="path")
-    choose.style = {"description_width": "initial"}
-    slider, row = controls(ts, start=0, interval=300)
     stacks = []
-    for name in names:
-        own = table[table.path == name]
-        frames = [w.HTML(_frame(own[own.t == t]), layout=whole) for t in ts]
-        stacks.append(w.Stack(frames, layout=whole))
-    follow_slider(slider, stacks)
-    outer = w.Stack(stacks, selected_index=0, layout=whole)
+    for _, own in table.groupby("path", sort=False):
+        stacks.append(frames(_frame(own[own.t == t]) for t in ts))
+    choose = w.Dropdown(options=list(table.path.unique()), index=0, description="path")
+    choose.style = {"description_width": "initial"}
+    outer = w.Stack(stacks, selected_index=0, layout={"width": "100%"})
     w.jslink((choose, "index"), (outer, "selected_index"))
-    box = w.VBox([choose, row, outer], layout=whole)
+    box = moved(ts, [outer], start=0, interval=300)
+    box.children = [choose, *box.children]
     return box.add_class("mcu-subtitles")
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +9,8 @@ import pandas as pd
 from IPython.display import HTML
 
 from mcu_lite.checks import SPLITS
-from mcu_lite.figures.along_t import COLOURS, label_of, themed
+from mcu_lite.figures.along_t import label_of, themed
+from mcu_lite.figures.chooser import SAY, chooser
 from mcu_lite.metrics.connectivity import is_connected
 
 CURVE = ["a", "b", "curve"]
@@ -49,24 +46,9 @@ def atlas(table: pd.DataFrame) -> HTML:
     if missing or table.empty:
         raise ValueError(f"table is empty or lacks the columns {sorted(missing)}")
     _one_of_a_name(table)
-    # The page reads strict JSON, which has no NaN.
-    text = json.dumps(_data(table), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    data = text.encode()
-    name = "atlas-" + hashlib.sha256(data).hexdigest()[:8]
-    packed = b64encode(gzip.compress(data, mtime=0)).decode()
-    draw = (Path(__file__).parent / "atlas.js").read_text(encoding="utf-8")
-    selects = "".join(
-        f"<label>{label} <select></select></label> " for label in ("from", "to", "curve")
-    )
-    colours = {split: themed(colour) for split, colour in COLOURS.items()}
-    keys = " ".join(f'<span style="color:{colours[s]}">■</span> {s}' for s in SPLITS)
-    return HTML(
-        f'<div id="{name}" class="mcu-atlas"><p>{selects}'
-        '<label>t <input type="range" min="0" step="1"></label></p>'
-        f'<p aria-live="polite"></p><p>{keys}</p><div class="mcu-panels"></div></div>'
-        f"<script>({draw.strip().split(chr(10), 1)[1]})"
-        f'(document.getElementById("{name}"), "{packed}")</script>'
-    )
+    keys = " ".join(f'<span style="color:{themed(s)}">■</span> {s}' for s in SPLITS)
+    script = Path(__file__).with_suffix(".js")
+    return chooser(_data(table), script, say=f"{SAY}<p>{keys}</p>")
 
 
 def _one_of_a_name(table: pd.DataFrame) -> None:
@@ -97,12 +79,12 @@ def _data(table: pd.DataFrame) -> dict:
     measured = table.groupby("metric", sort=False).split.unique()
     return {
         "ts": _short(ts),
+        "width": 260,
         "metrics": [
             {"name": m, "label": label_of(m), "splits": [s for s in SPLITS if s in splits]}
             for m, splits in measured.items()
         ],
-        "colours": {split: themed(colour) for split, colour in COLOURS.items()},
-        "curves": curves,
+        "paths": curves,
     }
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from mcu_lite.checks import known
-from mcu_lite.figures.along_t import PAGE
+from mcu_lite.checks import SPLITS, known
+from mcu_lite.figures.along_t import PAGE, blank, by_name, label_of
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKS = ("o", "s", "^", "D", "v", "P")
@@ -18,63 +17,69 @@ MARKS = ("o", "s", "^", "D", "v", "P")
 
 @matplotlib.rc_context(PAGE)
 def plot_dots(
-    table: pd.DataFrame,
-    x: str,
-    hue: str,
-    values: str = "value",
-    order: Sequence[str] | None = None,
-    ax: Axes | None = None,
+    table: pd.DataFrame, x: str, hue: str, values: str = "value", order: Sequence[str] | None = None
 ) -> Axes:
-    """Draw a dot for each line of a table and a bar at each group's mean.
+    """Draw a dot for each line of a table and a bar at each group's mean; NaN is left out.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        One line for each group and seed; NaN is left out.
-    x, hue, values : str
-        Columns: places along the axis; colours and marks within a place; what is drawn.
-    order : sequence of str, optional
-        Which names of `hue` are drawn, in this order; by default all, as they appear.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    Axes
-        Its label holds the means in words.
+    `x`, `hue` and `values` are columns: places along the axis; colours and marks within a place;
+    what is drawn. `order` tells which names of `hue` are drawn, by default all, as they appear.
+    The label of the axes holds the means in words.
     """
     for column in (x, hue, values):
         known("column", column, list(table))
-    table = table[table[values].notna()]
-    places, hues = list(table[x].unique()), list(order or table[hue].unique())
-    if not places or len(hues) > len(PALETTE):
+    places, table = list(table[x].unique()), table[table[values].notna()]
+    kinds = list(table[hue].unique())
+    hues = list(order or kinds)
+    if table.empty or len(hues) > len(PALETTE):
         raise ValueError(f"table must hold values of 1..{len(PALETTE)} kinds of {hue}, got {hues}")
-    ax = Figure(figsize=(5.6, 2.6), layout="constrained").subplots() if ax is None else ax
-    words = []
-    for name in hues:
-        known(hue, name, table[hue].unique())
+    ax, words = blank(5.6, 2.6), []
     for k, name in enumerate(hues):
-        own = table[table[hue] == name]
+        own = table[table[hue] == known(hue, name, kinds)]
         at = own[x].map(places.index) + 0.7 * ((k + 0.5) / len(hues) - 0.5)
         ax.plot(at, own[values], MARKS[k], color=PALETTE[k], ms=3, mew=0, alpha=0.5)
         means = own.groupby(x, sort=False)[values].mean()
         at = at.groupby(own[x], sort=False).first()
         ax.plot(at, means, "_", color=PALETTE[k], ms=9, mew=2, label=str(name))
         words.append(f"{name}: " + ", ".join(f"{p} {v:z.2f}" for p, v in means.items()))
-    ax.set_xticks(range(len(places)), places)
-    if sum(len(str(p)) for p in places) > 70:
-        ax.tick_params(axis="x", rotation=30)
-        for tick in ax.get_xticklabels():
-            tick.set(ha="right", rotation_mode="anchor")
+    long = sum(len(str(p)) for p in places) > 70
+    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    ax.set_xticks(range(len(places)), places, **turned)
     ax.tick_params(labelsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(
-        frameon=False,
-        fontsize=8,
-        ncols=len(hues),
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        columnspacing=1,
-        handletextpad=0.3,
-    )
+    ax.legend(ncols=len(hues), loc="lower left", bbox_to_anchor=(0, 1))
     ax.set_label("Means over seeds. " + "; ".join(words))
+    return ax
+
+
+@matplotlib.rc_context(PAGE)
+def plot_models(tables: dict[str, pd.DataFrame], metric: str) -> Axes:
+    """Draw one metric of several stacks: a dot for each seed, a bar at the mean.
+
+    Parameters
+    ----------
+    tables : dict of pandas.DataFrame
+        Of `mcu_lite.evaluate` for each stack, by name.
+    metric : str
+
+    Returns
+    -------
+    Axes
+        Its label describes it in words.
+
+    Raises
+    ------
+    ValueError
+        For no table, an empty one, or an unknown metric.
+
+    Examples
+    --------
+    >>> both = {"original": mcu.evaluate(theta, task), "npo": mcu.evaluate(a, task)}
+    >>> [tick.get_text() for tick in plot_models(both, "accuracy").get_xticklabels()]
+    ['original', 'npo']
+    """
+    whole = pd.concat([table.assign(model=name) for name, table in by_name(tables).items()])
+    own = whole[whole.metric == known("metric", metric, whole.metric.unique())]
+    present = [split for split in SPLITS if (own.split == split).any()]
+    ax = plot_dots(own, "model", "split", order=present)
+    ax.set_title(label_of(metric), loc="right")
+    ax.set_label(f"{label_of(metric)}. {ax.get_label()}")
     return ax

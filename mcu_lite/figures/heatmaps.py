@@ -6,55 +6,32 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.colors import LinearSegmentedColormap
 from scipy.cluster.hierarchy import dendrogram
 
-from mcu_lite.figures.along_t import INK, PAGE
+from mcu_lite.figures.along_t import INK, PAGE, blank
 from mcu_lite.metrics.similarity import cluster
 
 COLOUR = "#CC79A7"
 """Okabe-Ito, and none of those that stand for a split."""
-FAINT, STRONG = 0.0, 0.5
-"""Opacity of the smallest and the largest value: the page shows through, dark or light, and text
-stays readable on it."""
+SHADES = f"{COLOUR}00", f"{COLOUR}80"
+"""Of the smallest and the largest value: the page shows through, and text stays readable."""
 
 
 @matplotlib.rc_context(PAGE)
 def heatmap(
-    matrix: pd.DataFrame,
-    ax: Axes | None = None,
-    *,
-    fmt: str = "{:.2f}",
-    title: str = "",
-    top: float | None = None,
+    matrix: pd.DataFrame, *, fmt: str = "{:.2f}", title: str = "", top: float | None = None
 ) -> Axes:
-    """Draw the numbers of a matrix as cells, the larger the stronger.
+    """Draw the numbers of a matrix as cells, the larger the stronger; NaN is an empty cell.
 
-    Parameters
-    ----------
-    matrix : pandas.DataFrame
-        Its index and columns name the lines. NaN is an empty cell.
-    ax : matplotlib Axes, optional
-    fmt : str
-        Format of the numbers.
-    title : str
-    top : float, optional
-        Value of the strongest colour, by default the largest one; 0 is colourless.
-
-    Returns
-    -------
-    Axes
-        Its label describes it in words.
+    `fmt` is the format of the numbers; `top` the value of the strongest colour, by default the
+    largest one; 0 is colourless. The label of the axes describes it in words.
     """
     values = matrix.to_numpy(dtype=float)
     if not np.isfinite(values).any():
         raise ValueError("matrix holds no finite number")
-    if ax is None:
-        height = 1.3 + 0.3 * len(matrix)
-        ax = Figure(figsize=(5.6, height), layout="constrained").subplots()
-    shades = [(*to_rgb(COLOUR), opacity) for opacity in (FAINT, STRONG)]
-    cmap = LinearSegmentedColormap.from_list("page", shades)
+    ax = blank(5.6, 1.3 + 0.3 * len(matrix))
+    cmap = LinearSegmentedColormap.from_list("page", SHADES)
     top = np.nanmax(values) if top is None else top
     # A scale needs a length, even if every value is 0.
     ax.pcolormesh(np.ma.masked_invalid(values), cmap=cmap, vmin=0, vmax=top or 1)
@@ -66,45 +43,30 @@ def heatmap(
     ax.invert_yaxis()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(title, fontsize=10, loc="left")
-    ax.set_label(_describe(matrix, fmt, title))
-    return ax
-
-
-@matplotlib.rc_context(PAGE)
-def clustered(
-    table: pd.DataFrame, ax: Axes | None = None, *, fmt: str = "{:.2f}", title: str = ""
-) -> Axes:
-    """Draw distances between models, in the order of their clusters, with the tree above.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `mcu_lite.metrics.similarity.pairwise`: a, b, seed, value. Cells hold the mean
-        over seeds.
-    ax, fmt, title
-        As for `heatmap`.
-    """
-    order, tree = cluster(table)
-    half = table.groupby(["a", "b"]).value.mean().unstack().reindex(index=order, columns=order)
-    if ax is None:
-        height = 2.1 + 0.3 * len(order)
-        ax = Figure(figsize=(5.6, height), layout="constrained").subplots()
-    heatmap(half.fillna(half.T), ax, fmt=fmt, title=title)
-    ax.set_title("")
-    above = ax.inset_axes((0, 1.01, 1, 0.8 / (0.3 * len(order))))
-    dendrogram(tree, ax=above, no_labels=True, link_color_func=lambda _: INK)
-    above.set_facecolor("none")
-    above.set_axis_off()
-    above.set_title(title, fontsize=10, loc="left")
-    ax.set_label(f"{ax.get_label()}; neighbours in the tree: {', '.join(order)}")
-    return ax
-
-
-def _describe(matrix: pd.DataFrame, fmt: str, title: str) -> str:
-    """Say in a sentence what `heatmap` shows, as its text alternative."""
+    ax.set_title(title, loc="left")
     cells = matrix.rename_axis(index=None, columns=None).stack().astype(float).dropna()
     ends = {"smallest": cells.idxmin(), "largest": cells.idxmax()}
     words = (f"{k} {fmt.format(cells[w])} ({w[0]}, {w[1]})" for k, w in ends.items())
     size = f"{len(matrix)} by {matrix.shape[1]} cells"
-    return f"{title}: {size}, {'; '.join(words)}; median {fmt.format(cells.median())}"
+    ax.set_label(f"{title}: {size}, {'; '.join(words)}; median {fmt.format(cells.median())}")
+    return ax
+
+
+@matplotlib.rc_context(PAGE)
+def clustered(table: pd.DataFrame, *, fmt: str = "{:.2f}", title: str = "") -> Axes:
+    """Draw distances between models, in the order of their clusters, with the tree above.
+
+    `table` is of `mcu_lite.metrics.similarity.pairwise`: a, b, seed, value. Cells hold means over
+    seeds; `fmt` and `title` are those of `heatmap`.
+    """
+    order, tree = cluster(table)
+    half = table.groupby(["a", "b"]).value.mean().unstack().reindex(index=order, columns=order)
+    ax = heatmap(half.fillna(half.T), fmt=fmt, title=title)
+    ax.figure.set_figheight(2.1 + 0.3 * len(order))
+    ax.set_title("")
+    above = ax.inset_axes((0, 1.01, 1, 0.8 / (0.3 * len(order))))
+    dendrogram(tree, ax=above, no_labels=True, link_color_func=lambda _: INK)
+    above.set_axis_off()
+    above.set_title(title, loc="left")
+    ax.set_label(f"{ax.get_label()}; neighbours in the tree: {', '.join(order)}")
+    return ax

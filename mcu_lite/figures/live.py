@@ -7,21 +7,11 @@ from functools import cache as remember
 
 import ipywidgets as w
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
-from mcu_lite.figures.along_t import plot_along_t
+from mcu_lite.figures.along_t import drawing
 from mcu_lite.figures.images import some_of_each, strip
-from mcu_lite.figures.scrub import (
-    frame,
-    legend,
-    marks_along,
-    numbers_at,
-    overlaid,
-    settle,
-    side_by_side,
-    summaries,
-)
+from mcu_lite.figures.scrub import curves, marks_along, numbers_at
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import check_row, follow
 from mcu_lite.models.stack import Stack
@@ -81,63 +71,40 @@ def live(
     if len(named) < 2:
         raise ValueError(f"stacks must hold at least two stacks, got {list(named)}")
     check_row(row, task)
-    whole, names = w.Layout(width="100%"), list(named)
+    names, places = list(named), some_of_each(task, row, images)
+    whole, narrow = w.Layout(width="100%"), w.Layout(width="auto")
     chosen = [
-        w.Dropdown(options=options, value=value, description=label, layout=w.Layout(width="auto"))
-        for label, options, value in (
-            ("from", names, names[0]),
-            ("to", names, names[1]),
-            ("path", KINDS, KINDS[0]),
-        )
+        w.Dropdown(options=options, index=index, description=label, layout=narrow)
+        for label, options, index in (("from", names, 0), ("to", names, 1), ("path", KINDS, 0))
     ]
     slider = w.FloatSlider(value=0.5, min=0, max=1, step=0.001, readout_format=".3f")
     slider.description, slider.layout = "t", w.Layout(width="min(100%, 480px)")
-    numbers, faces = w.HTML(layout=whole), w.HTML(layout=whole)
-    panels, places = w.VBox(layout=whole), some_of_each(task, row, images)
-    drawn: list[tuple[Axes, w.HTML]] = []
+    numbers, faces, panels = w.HTML(layout=whole), w.HTML(layout=whole), w.VBox(layout=whole)
 
     @remember
-    def path_between(a: str, b: str, kind: str) -> Path:
-        return _path(named[a], named[b], task, kind, steps)
-
-    @remember
-    def curves_of(*choice: str) -> pd.DataFrame:
-        return evaluate(path_between(*choice), task, np.linspace(0, 1, ts), metrics=metrics)
-
-    def choose(_: object = None) -> None:
+    def drawn(a: str, b: str, kind: str) -> tuple[Path, list[Axes], list[w.Widget]]:
         numbers.value = "<p>Fitting the curve …</p>"
-        table = {"": curves_of(*(c.value for c in chosen))}
-        drawn.clear()
-        grids = []
-        for metric in metrics:
-            ax = plot_along_t(table, metric)
-            ax.get_legend().remove()
-            settle(ax)
-            grid, stack = overlaid(ax, [""])
-            stack.selected_index = 0
-            grids.append(grid)
-            drawn.append((ax, stack.children[0]))
-        panels.children = [legend(table, metrics), side_by_side(grids)]
-        move()
+        path, axes = _path(named[a], named[b], task, kind, steps), []
+        table = evaluate(path, task, ts, metrics=metrics)
+        return path, axes, curves({"": table}, metrics, [0.0], axes.append)
 
-    def move(_: object = None) -> None:
-        choice, at = [c.value for c in chosen], [slider.value]
-        path = path_between(*choice)
-        table = evaluate(path, task, at, metrics=metrics)
-        for (ax, overlay), metric in zip(drawn, metrics):
-            overlay.value = frame(ax, *marks_along(ax, {"": table}, metric, at))
-        length = path.arc_length(np.linspace(0, at[0], ts))[-1, row].item()
+    def show(_: object = None) -> None:
+        path, axes, panels.children = drawn(*(menu.value for menu in chosen))
+        t = slider.value
+        table = {"": evaluate(path, task, [t], metrics=metrics)}
+        for metric, ax, grid in zip(metrics, axes, panels.children[1].children):
+            (over,) = grid.children[1].children
+            over.value = drawing(ax.figure, *marks_along(ax, table, metric, [t]))
+        length = path.arc_length(np.linspace(0, t, ts))[-1, row].item()
         passed = "its curve diverged" if path.diverged[row] else f"arc length {length:.2f}"
-        stats = summaries({"": table}, metrics)
-        numbers.value = numbers_at(stats, at[0], f"t = {at[0]:.3f}, {passed}")
+        (numbers.value,) = numbers_at(table, metrics, {t: f"t = {t:.3f}, {passed}"})
         if images:
-            followed = {} if path.diverged[row] else {"": follow(path, task, at)}
+            followed = {} if path.diverged[row] else {"": follow(path, task, [t])}
             faces.value = strip(task, followed, places, 0, row)
 
-    for control in chosen:
-        control.observe(choose, "value")
-    slider.observe(move, "value")
-    choose()
+    for control in (*chosen, slider):
+        control.observe(show, "value")
+    show()
     line = w.HBox(chosen, layout=w.Layout(flex_flow="row wrap"))
     return w.VBox([line, slider, numbers, panels, faces], layout=whole)
 
@@ -146,8 +113,6 @@ def _path(a: Stack, b: Stack, task: Task, kind: str, steps: int) -> Path:
     if kind == KINDS[0]:
         return connect(a, b, curve="linear")
     # The rule of `mcu_lite.Condition`: the objective of the first end that was unlearned.
-    unlearned = [
-        s.label for s in (a, b) if s.label in METHODS and METHODS[s.label].begins == "original"
-    ]
-    objective = "retain" if kind == KINDS[1] else (unlearned or ["retain"])[0]
-    return connect(a, b, task, objective=objective, steps=steps)
+    names = (a.label, b.label) if kind == KINDS[2] else ()
+    unlearned = (n for n in names if n in METHODS and METHODS[n].begins == "original")
+    return connect(a, b, task, objective=next(unlearned, "retain"), steps=steps)

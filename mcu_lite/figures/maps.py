@@ -1,29 +1,43 @@
-"""Figures: two layers of contours on a plane through three models, and paths drawn on it."""
+"""A map of the plane through three models: two layers of contours, and paths that move on it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from html import escape
 
+import ipywidgets as w
 import matplotlib
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES
+from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES, blank
+from mcu_lite.figures.images import some_of_each, strip
+from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
+from mcu_lite.metrics.evaluation import evaluate
+from mcu_lite.metrics.examples import check_row, follow
 from mcu_lite.metrics.surveys import as_field
 from mcu_lite.paths.curves import Path
 from mcu_lite.paths.planes import Plane
+from mcu_lite.tasks.task import Task
 
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the retain loss in nats: it spans orders of magnitude."""
-SHADES = np.linspace(0.0, 0.5, len(LEVELS) + 1)
-"""Opacity of the retain loss: the page shows through, dark or light, and text stays readable."""
+SHADES = [(COLOURS["retain"], opacity) for opacity in np.linspace(0.0, 0.5, len(LEVELS) + 1)]
+"""Of the retain loss: the page shows through, dark or light, and text stays readable."""
 STEPS = np.linspace(0.1, 0.9, 9)
 """Of the forget accuracy."""
+SHAPES = (
+    '<rect x="{0:.1f}" y="{1:.1f}" width="9" height="9" transform="translate(-4.5 -4.5)" {2}/>',
+    '<circle cx="{0:.1f}" cy="{1:.1f}" r="5.5" {2}/>',
+    '<circle cx="{0:.1f}" cy="{1:.1f}" r="3" {2}/>',
+)
+"""What stands for the first, second and third path on the map."""
+SIGNS = "■●•"
+FILL = 'fill="#E69F00" stroke="currentColor" stroke-width="1.5"'
 
 
 @matplotlib.rc_context(PAGE)
@@ -60,27 +74,20 @@ def plot_map(
 
     Examples
     --------
-    >>> from mcu_lite.paths import planes
-    >>> from mcu_lite.metrics import surveys
-    >>> plane = planes.plane(a, b, theta)
-    >>> seen = surveys.survey(plane, planes.grid(plane, 3), task, a)
     >>> ax = plot_map(seen, plane, {"curve": path}, ["npo", "npo, seed 1", "original"])
     >>> ax.get_label() != ""
     True
     """
     if len(paths) > 3 or len(corners) != 3:
-        raise ValueError(
-            f"a map takes at most 3 paths and 3 names of corners, got {list(paths)}, {corners}"
-        )
+        raise ValueError(f"a map takes at most 3 paths, 3 names, got {list(paths)}, {corners}")
     seed = table.seed.unique()[row]
     retain = as_field(table, "loss", "retain", seed)
     forget = as_field(table, "accuracy", "forget", seed)
     side, chord = len(retain), float(plane.chord[row])
     own = table[table.seed == seed].drop_duplicates("point").sort_values("point")
     x, y = (own[axis].to_numpy().reshape(side, side) * chord for axis in "xy")
-    ax = Figure(figsize=(3.7, 4.0), layout="constrained").subplots()
-    shades = [(*to_rgb(COLOURS["retain"]), opacity) for opacity in SHADES]
-    filled = ax.contourf(x, y, retain, LEVELS, colors=shades, extend="both")
+    ax = blank(3.7, 4.0)
+    filled = ax.contourf(x, y, retain, LEVELS, colors=SHADES, extend="both")
     bar = ax.figure.colorbar(filled, ax=ax, location="bottom", aspect=40)
     bar.set_label(f"retain loss (nats), seed {seed}", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -91,9 +98,19 @@ def plot_map(
     for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=7):
         text.set_color(INK)
     handles = [Line2D([], [], color=COLOURS["forget"], lw=1.1, label="forget accuracy")]
+    words = [
+        f"Map of the plane through {', '.join(corners)} of seed {seed}: retain loss between "
+        f"{retain.min():.2g} and {retain.max():.2g} nats, forget accuracy between "
+        f"{forget.min():.0%} and {forget.max():.0%}"
+    ]
     for (name, path), style in zip(paths.items(), STYLES):
-        at = plane.coordinates(path.rows(np.linspace(0, 1, 61)))[:, row]
+        rows = path.rows(np.linspace(0, 1, 61))
+        at, off = plane.coordinates(rows)[:, row], float(plane.distance(rows)[:, row].max())
         handles += ax.plot(*at.T, style, color=INK, lw=1.6, label=name)
+        start, end = (f"({x:.2f}, {y:.2f})" for x, y in at[[0, -1]].tolist())
+        # Rounding in single precision is no distance.
+        far = f", up to {off:.2f} off the plane" if off > 1e-3 * chord else ""
+        words.append(f"{name} from {start} at t=0 to {end} at t=1{far}")
     for name, place, aside in zip(corners, plane.corners[:, row].tolist(), (-12, -12, 5)):
         ax.plot(*place, "s", ms=5, color=INK)
         ax.annotate(name, place, (-4, aside), textcoords="offset points", fontsize=8)
@@ -102,36 +119,121 @@ def plot_map(
     ax.set_ylabel(f"at right angles, towards {corners[2]}", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[:].set_visible(False)
-    ax.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=len(handles),
-        frameon=False,
-        fontsize=8,
-        columnspacing=1,
-        handletextpad=0.4,
-        borderaxespad=0,
-    )
-    ax.set_label(_describe(plane, paths, corners, row, seed, retain, forget))
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
+    ax.legend(handles=handles, ncols=len(handles), **above)
+    ax.set_label("; ".join(words))
     return ax
 
 
-def _describe(plane, paths, corners, row, seed, retain, forget) -> str:
-    """Say in words what `plot_map` shows, as its text alternative."""
-    parts = [
-        f"Map of the plane through {', '.join(corners)} of seed {seed}: retain loss between "
-        f"{retain.min():.2g} and {retain.max():.2g} nats, forget accuracy between "
-        f"{forget.min():.0%} and {forget.max():.0%}"
+def explore(
+    ground: Axes,
+    plane: Plane,
+    paths: dict[str, Path],
+    task: Task,
+    *,
+    ts: int = 21,
+    metrics: Sequence[str] = ("loss", "accuracy"),
+    row: int = 0,
+    images: int = 12,
+) -> w.VBox:
+    """Move along several paths at once: on a map, on metric curves and on forgotten images.
+
+    All frames are stored in the page and linked in the browser, so that the slider moves with
+    and without a kernel.
+
+    Parameters
+    ----------
+    ground : matplotlib.axes.Axes
+        Of `mcu_lite.figures.maps.plot_map`.
+    plane : Plane
+        On which it was drawn.
+    paths : dict of Path by name
+        At most three. The arc length above the metric curves is that of the last one, a mean
+        over the seeds on which it did not diverge.
+    task : Task
+    ts : int
+        Evenly spaced points.
+    metrics : sequence of str
+        One panel each: mean over seeds and a band of one standard deviation.
+    row : int
+        Place in the stacks of the seed whose map and images are shown.
+    images : int
+        How many, half of them wrongly labelled; 0 for a task without images.
+
+    Returns
+    -------
+    ipywidgets.VBox
+
+    Raises
+    ------
+    ValueError
+        For no path or more than three, or a `row` that is out of range.
+
+    Examples
+    --------
+    >>> corners = ["npo", "npo, seed 1", "original"]
+    >>> ground = mcu.plot_map(seen, plane, {"curve": path}, corners)
+    >>> type(explore(ground, plane, {"curve": path}, task, ts=3, images=2)).__name__
+    'VBox'
+    """
+    if not 1 <= len(paths) <= len(SHAPES):
+        raise ValueError(f"paths must be 1 to {len(SHAPES)}, got {list(paths)}")
+    check_row(row, task)
+    at = np.linspace(0, 1, ts)
+    tables = {name: evaluate(path, task, at, metrics=metrics) for name, path in paths.items()}
+    # A diverged model predicts nothing.
+    shown = {name: path for name, path in paths.items() if images and not path.diverged[row]}
+    followed = {name: follow(path, task, at) for name, path in shown.items()}
+    arcs = {
+        name: path.arc_length(at).masked_fill(path.diverged, torch.nan).double().cpu().numpy()
+        for name, path in paths.items()
+    }
+    last, arc = list(arcs.items())[-1]
+    finish = partial(add_arc_axis, ts=at, arc=arc[:, ~np.isnan(arc[-1])], name=last)
+    places = some_of_each(task, row, images)
+    panels = [
+        overlaid(ground, _on_map(ground, plane, paths, at, row)),
+        frames(strip(task, followed, places, k, row) for k in range(ts)),
     ]
-    for name, path in paths.items():
-        rows = path.rows(torch.linspace(0, 1, 21))
-        ends = plane.coordinates(rows[[0, -1]])[:, row].tolist()
-        start, end = (f"({x:.2f}, {y:.2f})" for x, y in ends)
-        part = f"{name} from {start} at t=0 to {end} at t=1"
-        off = float(plane.distance(rows)[:, row].max())
-        # Rounding in single precision is no distance.
-        if off > 1e-3 * float(plane.chord[row]):
-            part += f", up to {off:.2f} off the plane"
-        parts.append(part)
-    return "; ".join(parts)
+    where = frames(_where(t, arcs, k, row) for k, t in enumerate(at))
+    return moved(at, [where, *curves(tables, metrics, at, finish, panels)])
+
+
+def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row: int) -> list[str]:
+    """Mark each path's model at every t, unless it diverged."""
+    marks = [""] * len(ts)
+    for shape, path in zip(SHAPES, paths.values()):
+        places = plane.coordinates(path.rows(ts))[:, row].tolist()
+        for k, place in enumerate(places if not path.diverged[row] else ()):
+            marks[k] += shape.format(*spot(ax, *place), FILL)
+    return marks
+
+
+@matplotlib.rc_context(PAGE)
+def add_arc_axis(ax: Axes, ts: np.ndarray, arc: np.ndarray, name: str) -> None:
+    """Show above a figure along t how much of a path's length lies behind each t.
+
+    `arc` is the length of its curves from 0 to each of `ts`, shape (T, B); without any there is
+    nothing to show. `name` is that of the path.
+    """
+    if not arc.size:
+        return
+    share = arc.mean(1) / arc[-1].mean()
+    shares = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+    above = ax.secondary_xaxis("top")
+    above.set_ticks(np.interp(shares, share, ts), [f"{s:.0%}" for s in shares])
+    above.tick_params(labelsize=8)
+    above.set_xlabel(f"arc length of the {name}", fontsize=8)
+    half = np.interp(0.5, share, ts)
+    words = f"half of the {name}'s length lies before t = {half:.2f}"
+    ax.set_label(f"{ax.get_label()}; {words}")
+
+
+def _where(t: float, arcs: dict[str, np.ndarray], k: int, row: int) -> str:
+    """Position on every path as t and as arc length."""
+    parts = []
+    for sign, (name, arc) in zip(SIGNS, arcs.items()):
+        now, whole = arc[k, row], arc[-1, row]
+        part = "diverged" if np.isnan(whole) else f"{now:.2f} of {whole:.2f} ({now / whole:.0%})"
+        parts.append(f"{sign} {escape(name)} {part}")
+    return f'<p style="margin:0">t = {t:.3g}. Arc length so far: {"; ".join(parts)}.</p>'

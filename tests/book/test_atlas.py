@@ -24,7 +24,7 @@ def study(ts=(0.0, 0.5, 1.0)):
 
 def stored(table):
     """What the page reads, as strictly as a browser does."""
-    packed = re.search(r'"\), "(.*)"\)</script>', mcu.atlas(table).data)[1]
+    packed = re.search(r'"\), "([^"]*)", ', mcu.atlas(table).data)[1]
 
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")
@@ -39,7 +39,7 @@ def lost(table, seeds=(0, 1)):
 
 def test_it_holds_every_mean_and_deviation_and_a_verdict():
     data = stored(study())
-    own = data["curves"]["original|scrub|linear"]
+    own = data["paths"]["original|scrub|linear"]
     assert own["values"]["loss|forget"] == [[2.5, 3.5, 5.5], [0.7071] * 3]
     assert "0 of 2 seeds" in own["verdict"] and "forget inequality" in own["verdict"]
     assert [m["splits"] for m in data["metrics"]] == [["retain", "forget"], ["forget"]]
@@ -47,13 +47,13 @@ def test_it_holds_every_mean_and_deviation_and_a_verdict():
 
 
 def test_a_curve_that_diverged_on_every_seed_has_no_numbers():
-    curves = stored(lost(study()))["curves"]
+    curves = stored(lost(study()))["paths"]
     assert curves["original|npo|linear"]["values"]["loss|forget"][0] == [None] * 3
     assert "0 of 2 seeds" in curves["original|npo|linear"]["verdict"]
     assert "2 diverged" in curves["original|npo|linear"]["verdict"]
-    whole = stored(study())["curves"]["original|scrub|linear"]
+    whole = stored(study())["paths"]["original|scrub|linear"]
     assert curves["original|scrub|linear"] == whole and "diverged" not in whole["verdict"]
-    half = stored(lost(study(), seeds=(1,)))["curves"]["original|npo|linear"]
+    half = stored(lost(study(), seeds=(1,)))["paths"]["original|npo|linear"]
     assert half["values"]["loss|forget"] == [[1.0, 2.0, 4.0], [None] * 3]
     assert "1 diverged" in half["verdict"]
 
@@ -83,12 +83,32 @@ def test_the_page_draws_the_other_curves(browser):
     page.close()
 
 
+def test_a_curve_is_shown_from_its_other_end(browser):
+    page = browser.new_page()
+    page.set_content(mcu.atlas(study(ts=(0.0, 0.25, 1.0))).data)
+    page.locator("svg").first.wait_for(timeout=30_000)
+    slider, captions = page.locator("input"), page.locator("figcaption")
+    for direction in (("original", "scrub"), ("scrub", "original")):
+        for menu, name in zip(page.locator("select").all(), direction):
+            menu.select_option(name)
+        seen = []
+        for key in ("Home", "ArrowRight", "End"):
+            slider.press(key)
+            seen.append((slider.get_attribute("aria-valuetext"), *captions.all_inner_texts()))
+        if direction[0] == "original":
+            assert [t for t, *_ in seen] == ["t = 0", "t = 0.25", "t = 1"]
+            forward = [texts for _, *texts in seen]
+    assert [t for t, *_ in seen] == ["t = 0", "t = 0.75", "t = 1"]
+    assert [texts for _, *texts in seen] == forward[::-1] != forward
+    page.close()
+
+
 def test_two_curves_of_one_name_are_not_averaged():
     both = pd.concat([study().assign(objective=o) for o in ("npo", "retain")])
     with pytest.raises(ValueError, match="table must hold one objective .*'npo', 'retain'.*linear"):
         mcu.atlas(both)
     apart = both.assign(curve=both.curve + " " + both.objective)
-    assert len(stored(apart)["curves"]) == 4
+    assert len(stored(apart)["paths"]) == 4
 
 
 def test_bad_tables_are_refused():

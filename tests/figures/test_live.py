@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 
 import mcu_lite as mcu
-from mcu_lite.figures.explore import add_arc_axis
+from mcu_lite.figures.maps import add_arc_axis
 from mcu_lite.figures.scrub import spot
 from mcu_lite.metrics import surveys
 from mcu_lite.paths import planes
@@ -86,7 +86,7 @@ def test_the_arc_axis_has_its_ticks_where_the_length_is(path):
     ts = np.linspace(0, 1, 101)
     arc = path.arc_length(ts).double().numpy()[:, 0]
     ax = mcu.plot_along_t(made(ts), "loss")
-    add_arc_axis(ax, ts, arc, "curve")
+    add_arc_axis(ax, ts, arc[:, None], "curve")
     (above,) = ax.child_axes
     assert [tick.get_text() for tick in above.get_xticklabels()] == [
         "0%",
@@ -120,10 +120,10 @@ def test_the_arc_length_is_that_of_the_curves_that_did_not_diverge(explored, tas
 
 def test_without_any_curve_there_is_no_arc_length(explored, task):
     _, _, plane, paths = explored
-    own = paths | {"curve": without(paths["curve"], [True, True])}
+    own = {"<line>": paths["line"], "curve": without(paths["curve"], [True, True])}
     seen = text_of(mcu.explore(Figure().subplots(), plane, own, task, ts=3, images=4))
     assert seen.count("● curve diverged") == 3 and "half of the" not in seen
-    assert len(re.findall(r"■ line [\d.]+ of [\d.]+ \(", seen)) == 3
+    assert len(re.findall(r"■ &lt;line&gt; [\d.]+ of [\d.]+ \(", seen)) == 3
 
 
 def made(ts):

@@ -35,6 +35,13 @@ def test_it_says_the_means_in_words_and_leaves_nan_out():
     assert "Rand: npo 0.25, delete 10.20" in words and "CL: npo 1.20, delete 11.20" in words
 
 
+def test_a_place_without_values_is_an_empty_one():
+    own = table()
+    ax = plot_dots(own.assign(value=own.value.mask(own.method == "npo")), "method", "condition")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["npo", "delete"]
+    assert {x for line in ax.get_lines() for x in np.round(line.get_xdata())} == {1}
+
+
 def test_the_order_chooses():
     ax = plot_dots(table(), "method", "condition", order=["CL", "Rand"])
     assert [line.get_label() for line in ax.get_lines()[1::2]] == ["CL", "Rand"]
