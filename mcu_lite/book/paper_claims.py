@@ -56,17 +56,14 @@ class Claim:
     def finding(self, effects: pd.DataFrame) -> Finding:
         """Put the numbers to the words."""
         beside = effects.drop(columns=["raw", "net"]).mean()
+        words = ("test", "control", "why", "confounder", "chapter")
         return Finding(
             self.says,
-            self.test,
-            effects.raw.to_numpy(),
-            effects.net.to_numpy(),
+            effects.net,
             self.least,
-            self.why,
-            self.control,
-            self.confounder,
-            self.chapter,
-            aside=", ".join(f"{name} {value:z.2f}" for name, value in beside.items()),
+            effects.raw,
+            **{word: getattr(self, word) for word in words},
+            beside=", ".join(f"{name} {value:z.2f}" for name, value in beside.items()),
         )
 
 

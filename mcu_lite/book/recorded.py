@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 
 from mcu_lite.book.evidence import gather
 from mcu_lite.book.paper_claims import CLAIMS
@@ -80,6 +81,24 @@ def load() -> tuple[dict, dict[str, pd.DataFrame]]:
         k: pd.DataFrame(v, dtype=float).set_index("seed") for k, v in record["effects"].items()
     }
     return record["made"], tables
+
+
+def outside(effects: dict[str, pd.DataFrame], again: dict[str, pd.DataFrame]) -> str:
+    """Say which claims come out otherwise on seeds that were computed anew.
+
+    Otherwise is a mean beyond the interval in which that of so many new seeds lies with 95 % for
+    all claims together, given the recorded ones.
+    """
+    level, far = 1 - 0.05 / len(effects), []
+    for name, own in effects.items():
+        new, net = again[name].net.dropna(), own.net.dropna()
+        if len(new) and len(net) > 1:
+            width = stats.t.ppf((1 + level) / 2, len(net) - 1) * net.std()
+            width *= np.sqrt(1 / len(new) + 1 / len(net))
+            if abs(new.mean() - net.mean()) > width + 1e-5:
+                far.append(f"{name} {new.mean():.2f} (recorded {net.mean():.2f})")
+    said = ", ".join(far) or "no claim"
+    return f"On seeds computed anew, outside of what the recorded ones allow: {said}."
 
 
 if __name__ == "__main__":

@@ -38,11 +38,11 @@ def scorecard(findings: Iterable[Finding]) -> pd.DataFrame:
     for own, (verdict, level) in zip(findings, decide(findings)):
         low, high = interval(own.net, level)
         named = f"{verdict} by {own.confounder}" if verdict == CONFOUNDED else verdict
-        numbers = {"effect": np.nanmean(own.net), "low": low, "high": high}
-        numbers |= {"raw": np.nanmean(own.raw), "least": own.least, "level": level}
+        numbers = {"effect": pd.Series(own.net).mean(), "low": low, "high": high}
+        numbers |= {"raw": pd.Series(own.raw).mean(), "least": own.least, "level": level}
         counts = {"n": int((~np.isnan(own.net)).sum()), "units": own.units}
         counts["needed"] = units_needed(own.net, own.least, level)
-        words = {k: getattr(own, k) for k in ("test", "control", "why", "aside", "chapter")}
+        words = {k: getattr(own, k) for k in ("test", "control", "why", "beside", "chapter")}
         lines.append({"claim": own.claim, "verdict": named} | numbers | counts | words)
     return pd.DataFrame(lines)
 
@@ -70,7 +70,7 @@ def as_html(card: pd.DataFrame, marks: pd.DataFrame | None = None) -> str:
         again = None if marks is None else marks.net.iloc[i]
         rows.append(
             f'<tr class="mcu-{kind}">'
-            f'<td><a href="{row.chapter}.html">{escape(row.claim)}</a>{_fold(row)}</td>'
+            f"<td>{_linked(row)}{_fold(row)}</td>"
             f"<td>{_drawn(row, again)}</td><td>{_written(row)}</td>"
             f'<td class="mcu-verdict">{MARK[kind]} {escape(row.verdict)}</td></tr>'
         )
@@ -81,16 +81,22 @@ def as_html(card: pd.DataFrame, marks: pd.DataFrame | None = None) -> str:
     )
 
 
+def _linked(row: NamedTuple) -> str:
+    claim = escape(row.claim)
+    return f'<a href="{row.chapter}.html">{claim}</a>' if row.chapter else claim
+
+
 def _fold(row: NamedTuple) -> str:
-    parts = {"Test": row.test, "Control": row.control, "δ": f"{row.least:g}: {row.why}"}
-    if row.aside:
-        parts["Beside it"] = row.aside
+    parts = {"Test": row.test, "Control": row.control, "δ": f"{row.least:g}; {row.why}"}
+    parts["Beside it"] = row.beside
     if row.verdict == UNDECIDED and row.n > 1:
         many = (
             f"{row.needed:,} {row.units}" if math.isfinite(row.needed) else "more than can be run"
         )
         parts["It would take"] = many
-    told = "".join(f"<dt>{name}</dt><dd>{escape(said)}</dd>" for name, said in parts.items())
+    told = "".join(
+        f"<dt>{name}</dt><dd>{escape(said)}</dd>" for name, said in parts.items() if said
+    )
     return f"<details><summary>Test and control</summary><dl>{told}</dl></details>"
 
 

@@ -23,39 +23,43 @@ class Finding:
 
     Parameters
     ----------
-    claim, test : str
-        What is claimed, and what the net effect is.
-    raw : array, shape (units,)
-        The effect without its control, one number a unit; NaN where there is none.
+    claim : str
     net : array, shape (units,)
-        The effect net of its control, 0 if nothing is there.
+        The effect net of its control, one number a unit; 0 if nothing is there, NaN if missing.
     least : float
         δ, the smallest effect worth the claim, in the unit of the effect.
-    why : str
-        The reason for δ.
-    control : str
-        What is subtracted.
+    raw : array, shape (units,), optional
+        The effect without its control, by default the same.
+    test, control, why : str
+        What the net effect is, what is subtracted, and the reason for δ.
     confounder : str
         What explains a raw effect that vanishes net of its control.
     chapter : str
         File name of the page that tells more.
     units : str
         What is independent.
-    aside : str
+    beside : str
         Numbers that a reader will ask for and that decide nothing.
     """
 
     claim: str
-    test: str
-    raw: np.ndarray
     net: np.ndarray
     least: float
-    why: str
-    control: str
-    confounder: str
-    chapter: str
+    raw: np.ndarray | None = None
+    test: str = ""
+    control: str = ""
+    why: str = ""
+    confounder: str = "the control"
+    chapter: str = ""
     units: str = "seeds"
-    aside: str = ""
+    beside: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.least > 0:
+            raise ValueError(f"least must be > 0, got {self.least}")
+        for name in ("net", "raw"):
+            values = self.net if getattr(self, name) is None else getattr(self, name)
+            object.__setattr__(self, name, np.asarray(values, float))
 
 
 def region(values: ArrayLike, least: float) -> tuple[str, float]:

@@ -18,9 +18,7 @@ from mcu_lite.metrics.statistics import interval
 
 
 def finding(net, raw=None, least=0.1):
-    words = {"claim": "", "test": "", "why": "", "control": "", "confounder": "", "chapter": ""}
-    raw = net if raw is None else raw
-    return Finding(raw=np.array(raw), net=np.array(net), least=least, **words)
+    return Finding("", net, least, raw)
 
 
 @pytest.mark.parametrize("mean", [0.3, 0.02, -0.3])
@@ -104,3 +102,8 @@ def test_units_needed_are_the_first_that_decide():
     assert halves[n] <= away < halves[n - 1]
     assert units_needed([0.1, 0.1], 0.1, 0.95) == np.inf
     assert units_needed([0.1], 0.1, 0.95) == np.inf
+
+
+def test_an_effect_of_no_size_is_worth_no_claim():
+    with pytest.raises(ValueError, match="least must be > 0, got 0"):
+        finding([1.0, 2.0], least=0)
