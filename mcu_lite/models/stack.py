@@ -116,9 +116,8 @@ class Stack:
         """Return the same models on a device, themselves if they are there."""
         if self.rows.device == torch.device(device):
             return self
-        parts = ("architecture", "rows", "initial", "origin", "diverged", "spread")
-        own = {f: getattr(self, f) for f in parts}
-        return replace(self, **{f: v if v is None else v.to(device) for f, v in own.items()})
+        moved = {name: v.to(device) for name, v in vars(self).items() if hasattr(v, "to")}
+        return replace(self, **moved)
 
     def report(self) -> str:
         """Say in a sentence how many rows diverged."""

@@ -27,31 +27,6 @@ def mlp(inputs: int = 64, classes: int = 10, width: int = 128) -> nn.Module:
     )
 
 
-def cnn(classes: int = 10, width: int = 16) -> nn.Module:
-    """Two 3x3 convolutions with GroupNorm on 8x8 grey images, shape (n, 1, 8, 8).
-
-    GroupNorm keeps no running statistics, so a point of a curve is a complete model.
-
-    Examples
-    --------
-    >>> cnn()(torch.zeros(5, 64)).shape
-    torch.Size([5, 10])
-    """
-    return nn.Sequential(
-        nn.Unflatten(-1, (1, 8, 8)),
-        nn.Conv2d(1, width, 3, padding=1),
-        nn.GroupNorm(4, width),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(width, 2 * width, 3, padding=1),
-        nn.GroupNorm(4, 2 * width),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(8 * width, classes),
-    )
-
-
 class Block(nn.Module):
     """Attention to what stands before, then two dense layers, each added to its input.
 
@@ -128,24 +103,19 @@ def resnet(
     """
     from torchvision.models.resnet import BasicBlock, conv1x1, conv3x3
 
-    layers = [
-        ChannelsLast(),
-        conv3x3(channels, width),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    ]
+    layers = [ChannelsLast(), conv3x3(channels, width), nn.BatchNorm2d(width)]
+    layers.append(nn.ReLU(inplace=True))
     before = width
     for stage, number in enumerate(blocks):
         after = width * 2**stage
         for block in range(number):
-            stride = 2 if stage and not block else 1
-            way = None
+            stride, way = (2 if stage and not block else 1), None
             if stride > 1:
                 way = nn.Sequential(conv1x1(before, after, stride), nn.BatchNorm2d(after))
             layers.append(BasicBlock(before, after, stride, way))
             before = after
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
-    net = nn.Sequential(*layers)
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)
+    net = nn.Sequential(*layers, *head)
     # A stack of convolutions would be one with groups, for which no library has fast code.
     net.vectorised = False
     return net
@@ -156,5 +126,9 @@ def resnet_small() -> nn.Module:
     return resnet(8, width=16, blocks=(1, 1))
 
 
-MODELS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
-MODELS |= {"resnet18": resnet, "resnet_small": resnet_small}
+MODELS = {
+    "mlp": mlp,
+    "transformer": transformer,
+    "resnet18": resnet,
+    "resnet_small": resnet_small,
+}

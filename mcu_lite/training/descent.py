@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -40,23 +40,16 @@ def descend(
         Row b is one parametrisation: a model, or the free control points of a curve.
     loss : function from (B, ...) to (B,)
         Draws its own batch at each call. Row b of the result depends on row b only.
-    steps : int
     lr : float
         Rate at the start; `decay` maps the progress in [0, 1) to a factor.
-    weight_decay : float
     mask : Tensor of bool, shape (B, ...), optional
         What moves; the rest stays where it starts, though weights decay.
-    curvature : function from (B, ...) to (B, ...), optional
-        Estimates the diagonal of the Hessian. With it Sophia descends, without it AdamW.
-    watch : function of (m, h), optional
-        Called after each of Sophia's steps, see `mcu_lite.training.optimizers.sophia`.
+    curvature, watch : function, optional
+        See `mcu_lite.training.optimizers.sophia`, which descends if there is a curvature, else
+        AdamW.
     draws : bool
-        Whether the loss may draw from PyTorch's global random state, as dropout does. Such steps
-        take turns with those of other threads; others do not.
-    seed : int
-        Of what is drawn there: each step has its own, and the global state stays as it was.
-    label : str
-        Shown on the progress bar: in a terminal, for runs longer than a second.
+        Whether the loss may draw from PyTorch's global random state, as dropout does. Each step
+        then has its own seed, made of `seed`, and takes turns with those of other threads.
 
     Returns
     -------
@@ -80,9 +73,8 @@ def descend(
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
 
     def drawing(step: int, purpose: str) -> AbstractContextManager:
-        if not draws:
-            return nullcontext()
-        return seeded(stream(f"{purpose} at step {step}", seed), rows.device)
+        own = stream(f"{purpose} at step {step}", seed) if draws else None
+        return seeded(own, rows.device)
 
     for step in trange(steps, desc=label, delay=1, leave=False, disable=None):
         with drawing(step, "drawn by the loss"):
@@ -137,20 +129,10 @@ def cosine(progress: float) -> float:
 
 
 def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[Tensor]:
-    """Endless batches of a split, each row in its own random order.
+    """Endless batches (B, size) of splits `index` (B, n), each row in its own random order.
 
-    Parameters
-    ----------
-    index : Tensor of int64, shape (B, n)
-    size : int
-        Examples a batch; the last one of an epoch may be smaller.
-    rngs : list of B generators
-
-    Yields
-    ------
-    Tensor of int64, shape (B, size)
-        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up;
-        on the device of `index`.
+    The last batch of an epoch may be smaller. Batches hold positions in 0..n-1, not pool indices,
+    so that anything stored a split can be looked up; they are on the device of `index`.
     """
     n = index.shape[1]
     while True:
