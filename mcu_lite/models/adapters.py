@@ -30,8 +30,12 @@ class CausalLM(nn.Module):
         for layer in model.modules():
             if hasattr(layer, "gradient_checkpointing"):  # it would compute with the template
                 layer.gradient_checkpointing = False
-        if checkpointing:
-            _recompute_layers(model)
+        depth = model.config.num_hidden_layers if checkpointing else 0
+        lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+        if checkpointing and not lists:
+            raise ValueError(f"checkpointing needs a list of {depth} layers, which the model lacks")
+        for layer in lists[0] if checkpointing else ():
+            layer.forward = MethodType(_recomputed, layer)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits of the token after each of `tokens`."""
@@ -44,16 +48,6 @@ class CausalLM(nn.Module):
             if hasattr(layer, "reset_lora_parameters"):
                 for name in layer.active_adapters:
                     layer.reset_lora_parameters(name, init_lora_weights=True)
-
-
-def _recompute_layers(model: nn.Module) -> None:
-    depth = model.config.num_hidden_layers
-    for layers in model.modules():
-        if isinstance(layers, nn.ModuleList) and len(layers) == depth:
-            for layer in layers:
-                layer.forward = MethodType(_recomputed, layer)
-            return
-    raise ValueError(f"checkpointing needs a list of {depth} layers, which the model lacks")
 
 
 def _recomputed(layer: nn.Module, *args, once: bool = False, **options):

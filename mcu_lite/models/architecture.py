@@ -127,13 +127,7 @@ class Architecture:
         return module.to(row.device)
 
     def fresh(self) -> nn.Module:
-        """Return a module that is initialised anew: by `build`, else by the layers' own rules.
-
-        Raises
-        ------
-        ValueError
-            Without `build`, if a layer has no ``reset_parameters``, or one that does not do.
-        """
+        """Return a module that is initialised anew: by `build`, else by the layers' own rules."""
         return drawn_anew(self.module) if self.build is None else self.build()
 
     @cached_property
@@ -163,12 +157,10 @@ class Architecture:
         The template's trainable parameters are never used; they stay on the CPU, where `fresh`
         draws the same numbers whatever the device.
         """
-        moved = {
-            id(v): nn.Parameter(v.to(device), False)
-            if isinstance(v, nn.Parameter)
-            else v.to(device)
-            for v in self._shared().values()
-        }
+        moved = {}
+        for v in self._shared().values():
+            own = v.to(device)
+            moved[id(v)] = nn.Parameter(own, False) if isinstance(v, nn.Parameter) else own
         return self._with(copied(self.module, moved))
 
     def _with(self, module: nn.Module) -> Architecture:

@@ -93,14 +93,10 @@ class Stack:
         for i, stack in enumerate(stacks[1:], 1):
             first.architecture.check_same(stack.architecture, f"stack {i} is unlike the first")
         rows, diverged = (torch.cat([getattr(s, f) for s in stacks]) for f in ("rows", "diverged"))
-        origins = [s.origin or s for s in stacks] if any(s.origin for s in stacks) else None
-        return cls(
-            first.architecture,
-            rows,
-            first.label,
-            origin=origins and cls.cat([replace(o, origin=None) for o in origins]),
-            diverged=diverged,
-        )
+        origin = None
+        if any(s.origin for s in stacks):
+            origin = cls.cat([replace(s.origin or s, origin=None) for s in stacks])
+        return cls(first.architecture, rows, first.label, origin=origin, diverged=diverged)
 
     def __len__(self) -> int:
         return len(self.rows)

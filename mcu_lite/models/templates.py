@@ -26,13 +26,9 @@ def copied(module: nn.Module, instead: dict[int, Tensor] | None = None) -> nn.Mo
 def drawn_anew(module: nn.Module) -> nn.Module:
     """Copy a module and let each layer's own ``reset_parameters`` draw what is trainable.
 
-    A layer with such a rule answers for all layers inside it. What is frozen stays as it is.
-
-    Raises
-    ------
-    ValueError
-        If a trainable parameter is in no layer with a rule, or a layer of PyTorch leaves one as
-        it was: the rule of a parametrised layer draws numbers that are computed from others.
+    A layer with such a rule answers for all layers inside it. What is frozen stays as it is. It is
+    a ValueError if a trainable parameter is in no layer with a rule, or a layer of PyTorch leaves
+    one as it was: the rule of a parametrised layer draws numbers that are computed from others.
     """
     frozen = [p for p in module.parameters() if not p.requires_grad]
     blank = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), False) for p in frozen}

@@ -37,12 +37,8 @@ def tried(
     """Find whether a module ``draws`` and ``writes`` into its inputs, by two of `inputs` (n, ...).
 
     It is called with `state`, the tensors of one model. If `graded`, the gradient of the row is
-    compared with that of an ordinary module.
-
-    Raises
-    ------
-    ValueError
-        If the module fails or returns no tensor, if a buffer changes, or the gradient is wrong.
+    compared with that of an ordinary module. It is a ValueError if that is another, if a buffer
+    changes, or if the module fails or returns no tensor.
     """
     if isinstance(inputs, FakeTensor):  # there is nothing to compare
         return {"draws": module.training, "writes": False}

@@ -57,9 +57,16 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal language model: a stack of blocks between an embedding and a linear head."""
+    """Predict the next token from those before it; some 50,000 parameters."""
 
-    def __init__(self, vocabulary: int, longest: int, width: int, layers: int, heads: int) -> None:
+    def __init__(
+        self,
+        vocabulary: int = 115,
+        longest: int = 16,
+        width: int = 40,
+        layers: int = 2,
+        heads: int = 4,
+    ) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(vocabulary, width), nn.Embedding(longest, width)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
@@ -69,13 +76,6 @@ class Transformer(nn.Module):
         """Return logits (n, L, vocabulary) of the token after each of `tokens` (n, L)."""
         places = torch.arange(tokens.shape[-1], device=tokens.device)
         return self.head(self.norm(self.blocks(self.words(tokens) + self.places(places))))
-
-
-def transformer(
-    vocabulary: int = 115, longest: int = 16, width: int = 40, layers: int = 2, heads: int = 4
-) -> nn.Module:
-    """Predict the next token from those before it; some 50,000 parameters."""
-    return Transformer(vocabulary, longest, width, layers, heads)
 
 
 class ChannelsLast(nn.Module):
@@ -91,15 +91,8 @@ def resnet(
 ) -> nn.Module:
     """Residual network with batch norm for small images; by default torchvision's ResNet-18.
 
-    Its beginning is that for CIFAR: one 3x3 convolution, no pooling.
-
-    Parameters
-    ----------
-    classes, channels : int
-    width : int
-        Channels of the first stage, doubled at each further one.
-    blocks : sequence of int
-        Residual blocks of each stage.
+    Its beginning is that for CIFAR: one 3x3 convolution, no pooling. `blocks` are the residual
+    blocks of each stage, `width` the channels of the first, doubled at each further one.
     """
     from torchvision.models.resnet import BasicBlock, conv1x1, conv3x3
 
@@ -126,9 +119,4 @@ def resnet_small() -> nn.Module:
     return resnet(8, width=16, blocks=(1, 1))
 
 
-MODELS = {
-    "mlp": mlp,
-    "transformer": transformer,
-    "resnet18": resnet,
-    "resnet_small": resnet_small,
-}
+MODELS = {"mlp": mlp, "transformer": Transformer, "resnet18": resnet, "resnet_small": resnet_small}

@@ -79,8 +79,8 @@ def train(
     index = getattr(task, known("split", split, ("train", "retain")))
     architecture = model.to(task.device)
     start = (initial_rows(model, seed, task.seeds) if start is None else start).to(task.device)
-    if start.shape != (len(task), architecture.size):
-        wanted = (len(task), architecture.size)
+    wanted = (len(task), architecture.size)
+    if start.shape != wanted:
         raise ValueError(f"start must have shape {wanted}, got {tuple(start.shape)}")
     _check_output(architecture, start, task, last=index.shape[1] % batch or batch)
     draw = batches(index, batch, generators("order", seed, task.seeds))
