@@ -233,12 +233,7 @@ class Architecture:
     def predict(self, rows: Tensor, inputs: Tensor, retain: Tensor, shared: bool = False) -> Tensor:
         """`logits` of B models as they are measured: without dropout, and without a gradient.
 
-        Parameters
-        ----------
-        rows : Tensor, shape (B, P)
-        inputs, retain : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-            Batch norm takes its `statistics` from the retain examples, and from nothing else.
-        shared : bool
+        Batch norm takes its `statistics` from `retain`, shaped as `inputs`, and from nothing else.
         """
         measured = self.evaluating()
         own = measured.statistics(rows, retain, shared)
