@@ -149,3 +149,6 @@ def test_a_module_that_vmap_cannot_run_is_named_before_it_is_trained(task):
 
     with pytest.raises(ValueError, match="same randomness .*; vectorised = False lets it run"):
         mcu.train(task, lambda: Drawing(64, 10), epochs=1)
+    mine = mcu.Stack.of(Drawing(64, 10), Drawing(64, 10))  # which nobody has trained here
+    with pytest.raises(ValueError, match="vectorised = False lets it run"):
+        mcu.unlearn(mine, task, "npo", steps=1)
