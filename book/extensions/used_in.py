@@ -7,16 +7,12 @@ the chapters that use it.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
-import json
-from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import jupytext
-import yaml
-from docutils import nodes
-from docutils.parsers.rst import Directive
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 PACKAGE = "mcu_lite"
 PAGES = ["book/api", "book/uses"]
@@ -27,31 +23,21 @@ def uses(root: Path) -> Uses:
     """Pages by the function or class of the package that their code names, in the book's order."""
     found: Uses = {}
     for page in pages(root):
-        for name in sorted(named_in(code_of(root, page))):
+        for name in named_in(code_of(root, page)):
             found.setdefault(name, []).append(page)
-    return found
+    return dict(sorted(found.items()))
 
 
 def pages(root: Path) -> list[str]:
     """Every page of the table of contents, without its ending."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    parts = toc.get("parts", [toc])
-    return [toc["root"], *(c["file"] for part in parts for c in part["chapters"])]
+    return list(parse_toc_yaml(root / "_toc.yml"))
 
 
 def code_of(root: Path, page: str) -> str:
     """The code cells of a page, be it text or an executed notebook."""
-    text, notebook = root / f"{page}.md", root / f"{page}.ipynb"
-    if text.exists():
-        cells = (
-            jupytext.read(text).cells
-            if "```{code-cell}" in text.read_text(encoding="utf-8")
-            else []
-        )
-    else:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = (c["source"] for c in cells if c["cell_type"] == "code")
-    return "\n".join(s if isinstance(s, str) else "".join(s) for s in code)
+    text, executed = root / f"{page}.md", root / f"{page}.ipynb"
+    notebook = jupytext.read(text, fmt="md:myst") if text.exists() else jupytext.read(executed)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
 
 
 def named_in(code: str) -> set[str]:
@@ -73,35 +59,23 @@ def named_in(code: str) -> set[str]:
 
 def home(name: str) -> str | None:
     """Where a function or class is defined, under whatever name it was reached."""
-    first, *rest = name.split(".")
-    item = importlib.import_module(first)
-    for part in rest:
-        if hasattr(item, "__path__") and find_spec(f"{item.__name__}.{part}"):
-            importlib.import_module(f"{item.__name__}.{part}")
-        item = getattr(item, part, None)
+    try:
+        item = resolve_name(name)
+    except (ImportError, AttributeError):
+        return None
     if inspect.isfunction(item) or inspect.isclass(item):
         item = inspect.unwrap(item)
         return f"{item.__module__}.{item.__qualname__}"
     return None
 
 
-class UsedIn(Directive):
-    """A table of the package's functions with the chapters that use them."""
-
-    def run(self) -> list[nodes.Node]:
-        """Write the table as Markdown and have it parsed, so that Sphinx checks its links."""
-        rows = ["| function | used in |", "|---|---|"]
-        for name, where in sorted(uses(root_of(self.state)).items()):
-            links = ", ".join(f"{{doc}}`/{page}`" for page in where)
-            rows.append(f"| {{py:obj}}`{name.removeprefix(PACKAGE + '.')} <{name}>` | {links} |")
-        holder = nodes.container()
-        self.state.nested_parse(rows, self.content_offset, holder)
-        return holder.children
-
-
-def root_of(state) -> Path:
-    """The source folder of the book that is being built."""
-    return Path(state.document.settings.env.srcdir)
+def add_table(app, docname, source) -> None:
+    """Write the table in the place of `{used-in}`, as Markdown, so that Sphinx checks its links."""
+    rows = ["| function | used in |", "|---|---|"]
+    for name, where in app.used_in.items():
+        links = ", ".join(f"{{doc}}`/{page}`" for page in where)
+        rows.append(f"| {{py:obj}}`{name.removeprefix(PACKAGE + '.')} <{name}>` | {links} |")
+    source[0] = source[0].replace("```{used-in}\n```", "\n".join(rows))
 
 
 def add_line(app, what, name, item, options, lines) -> None:
@@ -118,8 +92,8 @@ def plain_default(app, what, name, item, options, signature, returns) -> tuple |
 
 def setup(app) -> dict:
     """Tell Sphinx of it; the two pages are read anew at every build, as chapters change."""
-    app.add_directive("used-in", UsedIn)
     app.used_in = uses(Path(app.srcdir))
+    app.connect("source-read", add_table)
     # After numpydoc, which rewrites the docstrings.
     app.connect("autodoc-process-docstring", add_line, priority=900)
     app.connect("autodoc-process-signature", plain_default)
