@@ -128,7 +128,7 @@ def stage(source: Path) -> None:
     )
     shutil.copy(ROOT / "_toc.yml", source)
     shutil.copy(BOOK / "references.bib", source / "book")
-    for folder in ("assets", "vendor"):
+    for folder in ("assets", "templates", "vendor"):
         shutil.copytree(BOOK / folder, source / "book" / folder, dirs_exist_ok=True)
     for prose in set(BOOK.glob("*.md")) - set(chapters()):
         shutil.copy(prose, source / "book")

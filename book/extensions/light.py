@@ -7,13 +7,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-
-def tags(name: str) -> re.Pattern:
-    """Match what loads a file of this name."""
-    return re.compile(rf"<script[^>]*{name}[^>]*></script>\n?|<link[^>]*{name}[^>]*>\n?")
-
-
-UNUSED, FORMULAS = tags(r"fontawesome\.js"), tags("katex")
+TAG = r"<script[^>]*{0}[^>]*></script>\n?|<link[^>]*{0}[^>]*>\n?"
 
 
 def drop_unused(app: Sphinx, exception: Exception | None) -> None:
@@ -22,15 +16,12 @@ def drop_unused(app: Sphinx, exception: Exception | None) -> None:
     The theme's script draws the same icons as SVG, weighs 1.5 MB, and would replace the <i> that
     the Play widget rewrites at every click.
     """
-    if exception is not None:
+    if exception:
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
-        light = UNUSED.sub("", text)
-        if 'class="math' not in text:
-            light = FORMULAS.sub("", light)
-        if light != text:
-            page.write_text(light, "utf-8")
+        unused = r"fontawesome\.js" if 'class="math' in text else r"(?:fontawesome\.js|katex)"
+        page.write_text(re.sub(TAG.format(unused), "", text), "utf-8")
     for file in (Path(app.outdir) / "_static" / "scripts").glob("fontawesome.js*"):
         file.unlink()
 

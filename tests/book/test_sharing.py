@@ -58,13 +58,13 @@ def test_the_remote_is_that_of_the_clone_itself(tmp_path):
 
 
 def test_buttons_open_the_text_on_binder_and_the_published_notebook_in_colab():
-    fork = launch.Repository("github.com", "someone/fork")
+    fork = ("github.com", "someone/fork")
     binder = "https://mybinder.org/v2/gh/someone/fork/HEAD?urlpath=lab/tree/book/index.md"
     colab = "https://colab.research.google.com/github/someone/fork/blob/gh-pages/_sources/book/"
     assert launch.links(fork, "book/index", published=False) == {"Binder": binder}
     both = {"Binder": binder, "Colab": colab + "index.ipynb"}
     assert launch.links(fork, "book/index", published=True) == both
-    lab = launch.Repository("gitlab.com", "group/sub/fork")
+    lab = ("gitlab.com", "group/sub/fork")
     (address,) = launch.links(lab, "book/index", published=True).values()
     assert address.startswith("https://mybinder.org/v2/gl/group%2Fsub%2Ffork/HEAD?")
     assert launch.links(None, "book/index", published=True) == {}
@@ -88,6 +88,7 @@ def build(folder, **settings):
         encoding="utf-8",
     )
     shutil.copy(ROOT / "book" / "references.bib", source / "book")
+    shutil.copytree(ROOT / "book" / "templates", source / "book" / "templates")
     for name in ("assets", "vendor"):
         (source / "book" / name).mkdir()
     shutil.copy(ROOT / "book" / "assets" / "favicon.svg", source / "book" / "assets")
