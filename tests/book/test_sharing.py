@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import nbformat
 import pytest
@@ -101,6 +101,7 @@ def build(folder, **settings):
     notebook = nbformat.v4.new_notebook(cells=[text, code])
     nbformat.write(notebook, source / "book" / "index.ipynb")
     notebook.metadata["description"] = "Said in the front matter."
+    notebook.cells.append(nbformat.v4.new_markdown_cell("A formula: $x^2$."))
     nbformat.write(notebook, source / "book" / "methods.ipynb")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source]
     done = subprocess.run([*command, "--path-output", out], capture_output=True, text=True)
@@ -195,4 +196,11 @@ def test_any_static_host_serves_the_folder(private):
         soup = BeautifulSoup(html.read_text("utf-8"), "html.parser")
         found = [t.get("href") or t.get("src") for t in soup.select("[href], [src]")]
         assert not [address for address in found if address.startswith("/")], html
-    assert not list(private.rglob("fontawesome.js*"))
+
+
+def test_pages_load_no_script_that_they_do_not_use(private):
+    for name, formulas in (("index", False), ("cluster", False), ("methods", True)):
+        loaded = {urlsplit(tag["src"]).path for tag in page(private, name).select("script[src]")}
+        names = {address.rpartition("/")[2] for address in loaded}
+        assert "bootstrap.js" in names and "fontawesome.js" not in names
+        assert ("katex.min.js" in names) == formulas, name
