@@ -75,21 +75,20 @@ def add_buttons(app: Sphinx, pagename: str, templatename: str, context: dict, do
     copy = Path(app.outdir, "_sources", f"{pagename}.md")
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, copy)
-    (downloads,) = (b for b in context["header_buttons"] if b.get("label") == "download-buttons")
-    text = {"url": context["pathto"](f"_sources/{pagename}.md", 1), "text": ".md"}
-    text |= {"tooltip": "Download the source", "label": "source-button"}
-    downloads["buttons"].insert(1, downloads["buttons"][0] | text)
-    downloads["buttons"][0]["tooltip"] = "Download the executed notebook"
+    buttons = context["header_buttons"]
+    downloads = next(b["buttons"] for b in buttons if b.get("label") == "download-buttons")
+    downloads[0]["tooltip"] = "Download the executed notebook"
+    url = context["pathto"](f"_sources/{pagename}.md", 1)
+    text = {"url": url, "text": ".md", "tooltip": "Download the source", "label": "source-button"}
+    downloads.insert(1, downloads[0] | text)
     found = links(repository(app.config.book_remote), pagename, bool(app.config.book_address))
-    icons = {"Binder": "_static/images/logo_binder.svg", "Colab": "_static/images/logo_colab.png"}
-    buttons = [
+    run = [
         {"type": "link", "text": name, "tooltip": f"Run this page on {name}", "url": url}
-        | {"icon": icons[name]}
+        | {"icon": f"_static/images/logo_{name.lower()}.{'svg' if name == 'Binder' else 'png'}"}
         for name, url in found.items()
     ]
-    if buttons:
-        group = {"type": "group", "tooltip": "Run this page", "icon": "fas fa-rocket"}
-        context["header_buttons"].insert(0, group | {"buttons": buttons, "label": "launch-buttons"})
+    group = {"type": "group", "tooltip": "Run this page", "icon": "fas fa-rocket"}
+    buttons[:0] = [group | {"buttons": run, "label": "launch-buttons"}] if run else []
 
 
 def finish_notebooks(app: Sphinx, exception: Exception | None) -> None:
@@ -105,11 +104,10 @@ def finish_notebooks(app: Sphinx, exception: Exception | None) -> None:
             nbformat.write(notebook, path)
 
 
-def setup(app: Sphinx) -> dict:
+def setup(app: Sphinx) -> None:
     """Register the buttons; every page is rendered anew when the remote or the address changes."""
     app.add_config_value("book_remote", remote(), "html")
     app.add_config_value("book_address", os.environ.get("BOOK_ADDRESS", ""), "html")
     app.connect("config-inited", show_repository)
     app.connect("html-page-context", add_buttons, priority=900)
     app.connect("build-finished", finish_notebooks)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

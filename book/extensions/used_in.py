@@ -16,12 +16,11 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 
 PACKAGE = "mcu_lite"
 PAGES = ["book/api", "book/uses"]
-Uses = dict[str, list[str]]
 
 
-def uses(root: Path) -> Uses:
+def uses(root: Path) -> dict[str, list[str]]:
     """Pages by the function or class of the package that their code names, in the book's order."""
-    found: Uses = {}
+    found = {}
     for page in pages(root):
         for name in named_in(code_of(root, page)):
             found.setdefault(name, []).append(page)
@@ -42,31 +41,26 @@ def code_of(root: Path, page: str) -> str:
 
 def named_in(code: str) -> set[str]:
     """Full names of the package's functions and classes that some code names."""
-    tree, modules, found = ast.parse(code), {}, set()
-    for node in ast.walk(tree):
+    nodes, full = list(ast.walk(ast.parse(code))), {PACKAGE: PACKAGE}
+    for node in nodes:
         if isinstance(node, ast.Import):
-            own = (a for a in node.names if a.name.split(".")[0] == PACKAGE)
-            modules |= {a.asname or PACKAGE: a.name if a.asname else PACKAGE for a in own}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
-            modules |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            start, *rest = ast.unparse(node).split(".")
-            if start in modules and all(part.isidentifier() for part in rest):
-                found.add(home(".".join([modules[start], *rest])))
-    return found - {None}
+            full |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            full |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    names = (ast.unparse(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute)))
+    parts = (name.partition(".") for name in names)
+    homes = {home(full[first] + dot + rest) for first, dot, rest in parts if first in full}
+    return {name for name in homes - {None} if name.startswith(f"{PACKAGE}.")}
 
 
 def home(name: str) -> str | None:
     """Where a function or class is defined, under whatever name it was reached."""
     try:
-        item = resolve_name(name)
-    except (ImportError, AttributeError):
+        item = inspect.unwrap(resolve_name(name))
+    except (ImportError, AttributeError, ValueError):
         return None
-    if inspect.isfunction(item) or inspect.isclass(item):
-        item = inspect.unwrap(item)
-        return f"{item.__module__}.{item.__qualname__}"
-    return None
+    routine = inspect.isfunction(item) or inspect.isclass(item)
+    return f"{item.__module__}.{item.__qualname__}" if routine else None
 
 
 def add_table(app, docname, source) -> None:
@@ -90,7 +84,7 @@ def plain_default(app, what, name, item, options, signature, returns) -> tuple |
     return signature and (signature.replace("<factory>", "..."), returns)
 
 
-def setup(app) -> dict:
+def setup(app) -> None:
     """Tell Sphinx of it; the two pages are read anew at every build, as chapters change."""
     app.used_in = uses(Path(app.srcdir))
     app.connect("source-read", add_table)
@@ -98,4 +92,3 @@ def setup(app) -> dict:
     app.connect("autodoc-process-docstring", add_line, priority=900)
     app.connect("autodoc-process-signature", plain_default)
     app.connect("env-get-outdated", lambda app, env, *_: [p for p in PAGES if p in env.found_docs])
-    return {"parallel_read_safe": True}

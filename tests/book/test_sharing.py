@@ -14,7 +14,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "extensions"))
 import launch  # noqa: E402
-import previews  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("sharing")  # one process builds both books
 FIGURE = '<svg viewBox="0 0 90 90" style="width:100%" role="img" aria-label="A &quot;dot&quot;">'
@@ -176,7 +175,7 @@ def test_previews_show_title_first_paragraph_and_first_figure(private, published
         assert found.get("og:url", base) == base
         image = urljoin(base, found["og:image"]).replace(address or site.as_uri(), "").lstrip("/")
         with Image.open(site / image) as picture:
-            assert picture.size == (previews.WIDTH, previews.HEIGHT)
+            assert picture.size == (1200, 630)
             assert picture.getpixel((870, 350))[:3] == (0xD5, 0x5E, 0x00)
     other = tags(page(private, "cluster"))
     assert (other["og:title"], other["og:description"]) == (
