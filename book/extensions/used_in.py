@@ -47,10 +47,10 @@ def named_in(code: str) -> set[str]:
             full |= {a.asname: a.name for a in node.names if a.asname}
         elif isinstance(node, ast.ImportFrom):
             full |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    own = {name: what for name, what in full.items() if what.split(".")[0] == PACKAGE}
     names = (ast.unparse(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute)))
     parts = (name.partition(".") for name in names)
-    homes = {home(full[first] + dot + rest) for first, dot, rest in parts if first in full}
-    return {name for name in homes - {None} if name.startswith(f"{PACKAGE}.")}
+    return {home(own[first] + dot + rest) for first, dot, rest in parts if first in own} - {None}
 
 
 def home(name: str) -> str | None:
