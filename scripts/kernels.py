@@ -59,9 +59,8 @@ class ForkedKernel(AsyncKernelManager):
         )
 
     async def _async_kill_kernel(self, restart: bool = False) -> None:
-        status = Path(f"/proc/{self.provisioner.pid}/status")
-        if status.exists():  # a kernel that ran out of memory is gone
-            of_thread.peak_kb = int(re.search(r"VmHWM:\s+(\d+)", status.read_text("utf-8"))[1])
+        status = Path(f"/proc/{self.provisioner.pid}/status").read_text(encoding="utf-8")
+        of_thread.peak_kb = int(re.search(r"VmHWM:\s+(\d+)", status)[1])
         await super()._async_kill_kernel(restart)
 
 
