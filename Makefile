@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 UV = $(BIN)/uv
 READY := $(VENV)/.ready
 VENDOR := book/vendor/.ready
+NODE := PATH="$(abspath $(BIN)):$$PATH"
+BUNDLE := $(NODE) node_modules/.bin/esbuild --bundle --minify --log-level=warning --legal-comments=none
 HTML = _build/$(PROFILE)/_build/html
 
 # Every kernel would compile every library anew.
@@ -25,9 +27,14 @@ $(READY): pyproject.toml constraints.txt
 
 $(BIN)/uv: | $(READY)
 
-$(VENDOR): package-lock.json scripts/vendor.py scripts/embed.js scripts/embed.css | $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/vendor.py
+$(VENDOR): package-lock.json scripts/embed.js scripts/embed.css | $(READY)
+	$(NODE) npm ci --silent --ignore-scripts
+	rm -rf book/vendor && mkdir -p book/vendor/katex/fonts
+	$(BUNDLE) scripts/embed.css --outfile=node_modules/bundled.css
+	$(BUNDLE) scripts/embed.js --outfile=book/vendor/embed.js --target=es2020 \
+	  --loader:.css=text --alias:bundled.css=./node_modules/bundled.css
+	cp node_modules/katex/dist/katex.min.css book/vendor/katex
+	cp node_modules/katex/dist/fonts/*.woff2 book/vendor/katex/fonts
 	touch $@
 
 book: $(READY) $(VENDOR) ## execute every chapter at PROFILE and render the book

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
-import json
 import os
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import (
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    as_completed,
-)
+from concurrent import futures
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
-from threading import BoundedSemaphore
 
 import jupytext
 import kernels
@@ -28,19 +20,11 @@ import papermill
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-INPUTS = (
-    "mcu_lite/**/*.py",
-    "mcu_lite/**/*.js",
-    "mcu_lite/book/measured/*",
-    "constraints.txt",
-    "scripts/build.py",
-    "scripts/kernels.py",
-)
+INPUTS = ["mcu_lite/**/*.py", "mcu_lite/**/*.js", "mcu_lite/book/measured/*", "constraints.txt"]
+INPUTS += ["scripts/build.py", "scripts/kernels.py"]
 WORKERS = min(os.cpu_count() or 1, 4)
 sys.path.insert(0, str(BOOK / "extensions"))
 from used_in import pages  # noqa: E402
-
-KEYS = ["a", "b", "curve", "objective", "seed"]
 
 
 def main() -> None:
@@ -78,38 +62,23 @@ def measure_studies(profile: str) -> None:
     }
     began = time.perf_counter()
     # Side by side: where one has a single thing to do first, another one keeps the cores busy.
-    # In turn: the long jobs of one must not wait for all the short ones of another to the end.
     with (
-        ProcessPoolExecutor(WORKERS, mp_context=kernels.server) as workers,
-        ThreadPoolExecutor(len(studies)) as threads,
+        futures.ProcessPoolExecutor(WORKERS, mp_context=kernels.server) as workers,
+        futures.ThreadPoolExecutor(len(studies)) as threads,
     ):
         jobs = {
-            threads.submit(mcu.run, *study, executor=InTurn(workers)): name
+            threads.submit(mcu.run, *study, executor=workers): name
             for name, study in studies.items()
         }
         for job, table in results(jobs, workers):
-            curves, seconds = table[KEYS].drop_duplicates(), time.perf_counter() - began
-            print(f"{jobs[job]}: {len(curves)} curves, after {seconds:.1f} s", flush=True)
+            took = time.perf_counter() - began
+            print(f"{jobs[job]}: {len(table)} values, after {took:.1f} s", flush=True)
 
 
-class InTurn(Executor):
-    """Hands a pool a few jobs at a time, so that those of others come between."""
-
-    def __init__(self, pool: Executor) -> None:
-        self.pool, self.free = pool, BoundedSemaphore(WORKERS)
-
-    def submit(self, *call: object, **options: object) -> Future:
-        """Wait for one of the places, then submit."""
-        self.free.acquire()
-        job = self.pool.submit(*call, **options)
-        job.add_done_callback(lambda _: self.free.release())
-        return job
-
-
-def results(jobs: Iterable[Future], pool: Executor) -> Iterator[tuple[Future, object]]:
+def results(jobs: Iterable[futures.Future], pool: futures.Executor) -> Iterator[tuple]:
     """Yield each job with its result when it ends; after an error, `pool` begins nothing else."""
     try:
-        for job in as_completed(jobs):
+        for job in futures.as_completed(jobs):
             yield job, job.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -117,21 +86,13 @@ def results(jobs: Iterable[Future], pool: Executor) -> Iterator[tuple[Future, ob
 
 def stage(source: Path) -> None:
     """Copy what rendering needs; chapters that an earlier run executed stay."""
-    (source / "book").mkdir(parents=True, exist_ok=True)
-    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
-    extensions = os.path.relpath(BOOK / "extensions", source)
-    (source / "_config.yml").write_text(
-        config.replace("execute_notebooks: cache", 'execute_notebooks: "off"').replace(
-            "book/extensions", extensions
-        ),
-        encoding="utf-8",
-    )
+    skip = shutil.ignore_patterns("extensions", "*.ipynb", *(page.name for page in chapters()))
+    shutil.copytree(BOOK, source / "book", ignore=skip, dirs_exist_ok=True)
     shutil.copy(ROOT / "_toc.yml", source)
-    shutil.copy(BOOK / "references.bib", source / "book")
-    for folder in ("assets", "vendor"):
-        shutil.copytree(BOOK / folder, source / "book" / folder, dirs_exist_ok=True)
-    for prose in set(BOOK.glob("*.md")) - set(chapters()):
-        shutil.copy(prose, source / "book")
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    config = config.replace("execute_notebooks: cache", 'execute_notebooks: "off"')
+    config = config.replace("book/extensions", os.path.relpath(BOOK / "extensions", source))
+    (source / "_config.yml").write_text(config, encoding="utf-8")
 
 
 def chapters() -> list[Path]:
@@ -141,33 +102,23 @@ def chapters() -> list[Path]:
 
 
 def execute_all(folder: Path, profile: str) -> None:
-    """Execute the chapters whose source, package or profile changed, as many at once as cores."""
-    todo = {}
-    # The last ones compute most: they start first, so that no core waits for one at the end.
-    for chapter in reversed(chapters()):
-        key = fingerprint(chapter, profile)
-        target = folder / f"{chapter.stem}.ipynb"
-        if (
-            not target.exists()
-            or json.loads(target.read_text(encoding="utf-8"))["metadata"].get("key") != key
-        ):
-            todo[chapter] = (target, key)
-    if len(todo) < len(chapters()):
-        print(f"{len(chapters()) - len(todo)} chapters unchanged", flush=True)
-    with contextlib.chdir(BOOK), ThreadPoolExecutor(WORKERS) as pool:
-        jobs = [pool.submit(execute, chapter, *todo[chapter], profile) for chapter in todo]
+    """Execute the chapters, as many at once as cores."""
+    with chdir(BOOK), futures.ThreadPoolExecutor(WORKERS) as pool:
+        # The last ones compute most: they start first, so that no core waits for one at the end.
+        jobs = [pool.submit(execute, page, folder, profile) for page in reversed(chapters())]
         for done, (_, report) in enumerate(results(jobs, pool), 1):
             print(f"[{done}/{len(jobs)}] {report}", flush=True)
 
 
-def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
-    """Execute one chapter; return its name with the seconds and the memory that it took."""
+def execute(chapter: Path, folder: Path, profile: str) -> str:
+    """Execute one chapter if its source, the package or the profile changed; say what it took."""
     began = time.perf_counter()
-    raw, done = target.with_suffix(".raw.ipynb"), target.with_suffix(".done.ipynb")
-    nbformat.write(jupytext.read(chapter), raw)
-    papermill.execute_notebook(
-        raw,
-        done,
+    target, key = folder / f"{chapter.stem}.ipynb", fingerprint(chapter, profile)
+    if target.exists() and nbformat.read(target, as_version=4).metadata.get("key") == key:
+        return f"{chapter.stem}: unchanged"
+    notebook = papermill.execute_notebook(
+        jupytext.read(chapter),
+        None,
         {"profile": profile},
         kernel_name="python3",
         progress_bar=False,
@@ -176,48 +127,35 @@ def execute(chapter: Path, target: Path, key: str, profile: str) -> str:
         shutdown_kernel="immediate",
         kernel_manager_class=kernels.MANAGER,
     )
-    notebook = nbformat.read(done, as_version=4)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("remove-cell")
     notebook.metadata.pop("papermill", None)
     notebook.metadata["key"] = key
-    nbformat.write(notebook, done)
-    done.replace(target)
-    raw.unlink()
+    nbformat.write(notebook, target.with_suffix(".new"))
+    target.with_suffix(".new").replace(target)
     return f"{chapter.stem}: {time.perf_counter() - began:.1f} s{kernels.peak_memory()}"
 
 
 def fingerprint(chapter: Path, profile: str) -> str:
     """Digest of everything that an executed chapter depends on."""
-    digest = hashlib.sha256(profile.encode() + chapter.read_bytes())
-    for pattern in INPUTS:
-        for path in sorted(ROOT.glob(pattern)):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    inputs = (path for pattern in INPUTS for path in sorted(ROOT.glob(pattern)))
+    parts = [profile.encode(), *(path.read_bytes() for path in (chapter, *inputs))]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def render(source: Path, out: Path) -> None:
     """Render the staged book; exit with the end of the log if there is any warning."""
-    log = out / "render.log"
-    command = ["build", str(source), "--path-output", str(out), "-W", "-n", "--keep-going"]
-    # Forked like the kernels: the reference imports the package, too.
-    process = kernels.server.Process(target=jupyter_book, args=(command, log))
-    process.start()
-    process.join()
-    if process.exitcode:
-        sys.exit(f"{log.read_text(encoding='utf-8')[-6000:]}\nrendering failed")
+    from jupyter_book.cli.main import main as jupyter_book
 
-
-def jupyter_book(arguments: list[str], log: Path) -> None:
-    """Run Jupyter Book's command line in this process; what it says goes to the log."""
-    from jupyter_book.cli.main import main
-
-    with log.open("w", encoding="utf-8") as stream:
-        os.dup2(stream.fileno(), sys.stdout.fileno())
-        os.dup2(stream.fileno(), sys.stderr.fileno())
-    main(arguments)
+    log, command = out / "render.log", ["build", str(source), "--path-output", str(out)]
+    # In this process, which has imported the package that the reference imports.
+    with log.open("w", encoding="utf-8") as to, redirect_stdout(to), redirect_stderr(to):
+        try:
+            jupyter_book([*command, "-W", "-n", "--keep-going"], standalone_mode=False)
+        except RuntimeError:
+            sys.exit(f"{log.read_text(encoding='utf-8')[-6000:]}\nrendering failed")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 import jupytext
 import nbformat
@@ -13,6 +14,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 BLANK = "# write your code here"
+EXERCISE = r"^```\{exercise\}\n:label: (\S+)\n\n(.*?)\n```\n\n````\{solution\} \1\n(.*?)\n````$"
+SOLUTION = r"^```python\n(.*?)\n```$"
+CHECK = r"^```\{code-block\} python\n:class: check\n\n(.*?)\n```$"
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     for chapter in sorted((ROOT / "book").glob("*.md")):
         if exercises_of(chapter):
-            target = out / chapter.with_suffix(".ipynb").name
+            target = out / f"{chapter.stem}.ipynb"
             nbformat.write(notebook(chapter, profile), target)
             print(target.relative_to(ROOT))
 
@@ -50,58 +54,43 @@ def main() -> None:
 def exercises_of(chapter: Path) -> list[Exercise]:
     """Read the exercises of a chapter with their solutions and checks."""
     page = chapter.read_text(encoding="utf-8")
-    texts = re.findall(r"^```\{exercise\}\n:label: (\S+)\n\n(.*?)\n```$", page, re.S | re.M)
-    solved = re.findall(r"^````\{solution\} (\S+)\n(.*?)\n````$", page, re.S | re.M)
-    bodies = dict(solved)
-    return [Exercise(label, text, *_code(bodies[label])) for label, text in texts]
+    return [
+        Exercise(label, text, *("\n".join(_blocks(kind, body)) for kind in (SOLUTION, CHECK)))
+        for label, text, body in _blocks(EXERCISE, page)
+    ]
 
 
-def _code(body: str) -> tuple[str, str]:
-    """The code of a solution and of its check."""
-    solution = re.findall(r"^```python\n(.*?)\n```$", body, re.S | re.M)
-    check = re.findall(
-        r"^```\{code-block\} python\n:class: check\n\n(.*?)\n```$", body, re.S | re.M
-    )
-    return "\n".join(solution), "\n".join(check)
+def _blocks(pattern: str, text: str) -> list:
+    return re.findall(pattern, text, re.S | re.M)
 
 
 def notebook(chapter: Path, profile: str) -> nbformat.NotebookNode:
     """Build the notebook that a student opens; `profile` says how much its first cells compute."""
-    source, exercises = jupytext.read(chapter), exercises_of(chapter)
-    tagged = (c.source for c in source.cells if {"parameters", "setup"} & tags(c))
-    first = [code.replace('profile = "book"', f'profile = "{profile}"') for code in tagged]
-    title = re.search(r"^# (.*)$", chapter.read_text(encoding="utf-8"), re.M)[1]
-    head = (
-        f"# {title}: exercises\n\nRun the next cells first. They compute what the chapter computed."
+    source = jupytext.read(chapter)
+    title = source.cells[0].source.partition("\n")[0]
+    text = (
+        f"{title}: exercises\n\nRun the next cells first. They compute what the chapter computed."
     )
-    cells = [new_markdown_cell(head), *map(new_code_cell, first)]
-    for number, exercise in enumerate(exercises, 1):
-        cells += [
-            new_markdown_cell(f"## Exercise {number}\n\n{plain(exercise.text)}"),
-            new_code_cell(BLANK),
-            new_code_cell(check_cell(exercise)),
-        ]
+    cells = [new_markdown_cell(text)]
+    for cell in source.cells:
+        if {"parameters", "setup"} & set(cell.metadata.get("tags", [])):
+            code = cell.source.replace('profile = "book"', f'profile = "{profile}"')
+            cells.append(new_code_cell(code))
+    for number, exercise in enumerate(exercises_of(chapter), 1):
+        # Without the roles that only the book knows.
+        text = re.sub(r"\{[\w:]+\}(`[^`]+`)", r"\1", exercise.text)
+        cells += [new_markdown_cell(f"## Exercise {number}\n\n{text}"), new_code_cell(BLANK)]
+        cells.append(new_code_cell(check_cell(exercise)))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     return new_notebook(cells=cells, metadata={"kernelspec": source.metadata["kernelspec"]})
 
 
-def tags(cell: nbformat.NotebookNode) -> set[str]:
-    """Tags of a cell; those of what exercises need are "parameters" and "setup"."""
-    return set(cell.metadata.get("tags", []))
-
-
 def check_cell(exercise: Exercise) -> str:
     """The check as the student runs it: a sentence in place of a traceback."""
     names = ", ".join(f'"{name}"' for name in exercise.answers)
-    body = "\n".join(f"    {line}" if line else "" for line in exercise.check.splitlines())
-    head = "from mcu_lite.book.exercises import check"
-    return f"{head}\n\n\n@check({names})\ndef right():\n{body}"
-
-
-def plain(text: str) -> str:
-    """Write a page's text without the roles that only the book knows."""
-    return re.sub(r"\{[\w:]+\}(`[^`]+`)", r"\1", text)
+    head = f"from mcu_lite.book.exercises import check\n\n\n@check({names})\ndef right():\n"
+    return head + indent(exercise.check, "    ")
 
 
 if __name__ == "__main__":

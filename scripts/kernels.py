@@ -6,24 +6,18 @@ A chapter starts in half a second instead of four.
 from __future__ import annotations
 
 import os
-import signal
+import re
 import sys
 import threading
 from multiprocessing import forkserver, get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 from jupyter_client.manager import AsyncKernelManager
 from tqdm import tqdm
 
-NEEDED = [
-    "ipykernel.kernelapp",
-    "ipywidgets",
-    "matplotlib.pyplot",
-    "scipy.stats",
-    "sklearn.metrics",
-]
-NEEDED += ["mcu_lite.book.paper_claims", "mcu_lite.figures.maps", "mcu_lite.figures.live"]
+NEEDED = ["ipykernel.kernelapp", "matplotlib.pyplot", "sklearn.metrics"]
+NEEDED += ["mcu_lite.book.paper_claims"]  # and with it nearly all of the package
 NEEDED += ["jupytext", "papermill"]  # by the build itself, which every fork imports again
 # Elsewhere it is not safe to fork with libraries loaded.
 FORKS = sys.platform == "linux"
@@ -42,7 +36,7 @@ def prepare() -> None:
 
 def peak_memory() -> str:
     """Say how much memory the last kernel of this thread took, where that is known."""
-    return f", {of_thread.peak_mb:.0f} MB at most" if hasattr(of_thread, "peak_mb") else ""
+    return f", {of_thread.peak_kb // 1024} MB at most" if hasattr(of_thread, "peak_kb") else ""
 
 
 class ForkedKernel(AsyncKernelManager):
@@ -52,41 +46,25 @@ class ForkedKernel(AsyncKernelManager):
         arguments = kernel_cmd[kernel_cmd.index("-f") :]
         process = server.Process(target=_serve, args=(arguments, os.getcwd(), kw["env"]))
         process.start()
-        self.provisioner.process = _Popen(process)
         self.provisioner.pid = process.pid
+        # As much of `subprocess.Popen` as a provisioner needs.
+        self.provisioner.process = SimpleNamespace(
+            poll=lambda: process.exitcode,
+            wait=process.join,
+            send_signal=lambda signum: os.kill(process.pid, signum),
+            kill=process.kill,
+            stdin=None,
+            stdout=None,
+            stderr=None,
+        )
 
     async def _async_kill_kernel(self, restart: bool = False) -> None:
-        of_thread.peak_mb = _peak_mb(self.provisioner.pid)
+        status = Path(f"/proc/{self.provisioner.pid}/status").read_text(encoding="utf-8")
+        of_thread.peak_kb = int(re.search(r"VmHWM:\s+(\d+)", status)[1])
         await super()._async_kill_kernel(restart)
 
 
 MANAGER = ForkedKernel if FORKS else AsyncKernelManager
-
-
-class _Popen:
-    """A process of `multiprocessing` as one of `subprocess`, as far as a provisioner needs it."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, process: BaseProcess) -> None:
-        self.process = process
-
-    def poll(self) -> int | None:
-        return self.process.exitcode
-
-    def wait(self) -> int | None:
-        self.process.join()
-        return self.process.exitcode
-
-    def send_signal(self, signum: int) -> None:
-        if self.poll() is None:
-            os.kill(self.process.pid, signum)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
 
 
 def _serve(arguments: list[str], folder: str, env: dict[str, str]) -> None:
@@ -105,8 +83,3 @@ def _serve(arguments: list[str], folder: str, env: dict[str, str]) -> None:
 def _end_with_parent() -> None:
     parent_process().join()
     os._exit(1)
-
-
-def _peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split()
-    return int(status[status.index("VmHWM:") + 1]) / 1024

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 import nbformat
@@ -15,29 +14,16 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 REMOTE = re.compile(
-    r"(?:https?://(?:[^@/]+@)?|(?:ssh://)?git@)(?P<host>[\w.-]+)[:/](?P<path>[\w./-]+?)(?:\.git)?/?"
+    r"(?:https?://(?:[^@/]+@)?|(?:ssh://)?git@)(github\.com|gitlab\.com)[:/]"
+    r"([\w./-]+/[\w.-]+?)(?:\.git)?/?"
 )
-HOSTS = {"github.com": "gh", "gitlab.com": "gl"}
-"""Public hosts, and what Binder calls them."""
 BRANCH = "gh-pages"
 """Where the workflow publishes the site, and with it the executed notebooks that Colab opens."""
 INSTALL = """# Where the book's package is missing, as in Colab, install it.
 from importlib.util import find_spec
 
 if find_spec("mcu_lite") is None:
-    %pip install -q git+{address}"""
-
-
-class Repository(NamedTuple):
-    """A repository on a public host, such as ("github.com", "owner/name")."""
-
-    host: str
-    path: str
-
-    @property
-    def address(self) -> str:
-        """The repository's page, without the credentials that a remote may hold."""
-        return f"https://{self.host}/{self.path}"
+    %pip install -q git+https://{}/{}"""
 
 
 def remote(root: Path = ROOT) -> str:
@@ -51,15 +37,13 @@ def remote(root: Path = ROOT) -> str:
         return ""
 
 
-def repository(address: str) -> Repository | None:
-    """Return the repository that a remote's address names, or None if it is on no public host."""
+def repository(address: str) -> tuple[str, str] | None:
+    """Return host and path of the public repository that a remote's address names, if it does."""
     match = REMOTE.fullmatch(address)
-    if match is None or match["host"] not in HOSTS or "/" not in match["path"]:
-        return None
-    return Repository(match["host"], match["path"])
+    return match and match.groups()
 
 
-def links(repo: Repository | None, page: str, published: bool) -> dict[str, str]:
+def links(repo: tuple[str, str] | None, page: str, published: bool) -> dict[str, str]:
     """Where a page of code can be run, by name; without a public repository nowhere.
 
     Binder opens the chapter's text. Colab opens notebooks on GitHub only, and those exist once
@@ -67,24 +51,20 @@ def links(repo: Repository | None, page: str, published: bool) -> dict[str, str]
     """
     if repo is None:
         return {}
-    path = repo.path if repo.host == "github.com" else quote(repo.path, safe="")
-    kind = HOSTS[repo.host]
-    found = {"Binder": f"https://mybinder.org/v2/{kind}/{path}/HEAD?urlpath=lab/tree/{page}.md"}
-    if published and repo.host == "github.com":
-        notebook = f"{repo.path}/blob/{BRANCH}/_sources/{page}.ipynb"
+    host, path = repo
+    place = f"gh/{path}" if host == "github.com" else f"gl/{quote(path, safe='')}"
+    found = {"Binder": f"https://mybinder.org/v2/{place}/HEAD?urlpath=lab/tree/{page}.md"}
+    if published and host == "github.com":
+        notebook = f"{path}/blob/{BRANCH}/_sources/{page}.ipynb"
         found["Colab"] = f"https://colab.research.google.com/github/{notebook}"
     return found
 
 
 def show_repository(app: Sphinx, config) -> None:
     """Let the theme link to the repository and to its issues, if it is public."""
-    repo = repository(config.book_remote)
-    if repo:
-        config.html_theme_options |= {
-            "repository_url": repo.address,
-            "use_repository_button": True,
-            "use_issues_button": True,
-        }
+    if repo := repository(config.book_remote):
+        buttons = {"use_repository_button": True, "use_issues_button": True}
+        config.html_theme_options |= buttons | {"repository_url": "https://{}/{}".format(*repo)}
 
 
 def add_buttons(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
@@ -92,29 +72,23 @@ def add_buttons(app: Sphinx, pagename: str, templatename: str, context: dict, do
     source = ROOT / f"{pagename}.md"
     if context.get("page_source_suffix") != ".ipynb" or not source.exists():
         return
-    copy = Path(app.outdir) / "_sources" / f"{pagename}.md"
+    copy = Path(app.outdir, "_sources", f"{pagename}.md")
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, copy)
-    (downloads,) = (b for b in context["header_buttons"] if b.get("label") == "download-buttons")
-    button = downloads["buttons"][0]
-    button["tooltip"] = "Download the executed notebook"
-    url = button["url"].removesuffix(".ipynb") + ".md"
+    buttons = context["header_buttons"]
+    downloads = next(b["buttons"] for b in buttons if b.get("label") == "download-buttons")
+    downloads[0]["tooltip"] = "Download the executed notebook"
+    url = context["pathto"](f"_sources/{pagename}.md", 1)
     text = {"url": url, "text": ".md", "tooltip": "Download the source", "label": "source-button"}
-    downloads["buttons"].insert(1, button | text)
+    downloads.insert(1, downloads[0] | text)
     found = links(repository(app.config.book_remote), pagename, bool(app.config.book_address))
-    buttons = [
-        {
-            "type": "link",
-            "text": name,
-            "tooltip": f"Run this page on {name}",
-            "icon": f"_static/images/logo_{name.lower()}.{'svg' if name == 'Binder' else 'png'}",
-            "url": url,
-        }
+    run = [
+        {"type": "link", "text": name, "tooltip": f"Run this page on {name}", "url": url}
+        | {"icon": f"_static/images/logo_{name.lower()}.{'svg' if name == 'Binder' else 'png'}"}
         for name, url in found.items()
     ]
-    if buttons:
-        group = {"type": "group", "tooltip": "Run this page", "icon": "fas fa-rocket"}
-        context["header_buttons"].insert(0, group | {"buttons": buttons, "label": "launch-buttons"})
+    group = {"type": "group", "tooltip": "Run this page", "icon": "fas fa-rocket"}
+    buttons[:0] = [group | {"buttons": run, "label": "launch-buttons"}] if run else []
 
 
 def finish_notebooks(app: Sphinx, exception: Exception | None) -> None:
@@ -122,20 +96,18 @@ def finish_notebooks(app: Sphinx, exception: Exception | None) -> None:
     repo = repository(app.config.book_remote)
     if exception or repo is None:
         return
-    for path in (Path(app.outdir) / "_sources").rglob("*.ipynb"):
+    for path in Path(app.outdir, "_sources").rglob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
-        if any(cell.source.startswith(INSTALL[:30]) for cell in notebook.cells):
-            continue
-        cell = nbformat.v4.new_code_cell(INSTALL.format(address=repo.address), id="install")
-        notebook.cells.insert(0, cell)
-        nbformat.write(notebook, path)
+        if notebook.cells[0].get("id") != "install":
+            code = INSTALL.format(*repo)
+            notebook.cells.insert(0, nbformat.v4.new_code_cell(code, id="install"))
+            nbformat.write(notebook, path)
 
 
-def setup(app: Sphinx) -> dict:
+def setup(app: Sphinx) -> None:
     """Register the buttons; every page is rendered anew when the remote or the address changes."""
     app.add_config_value("book_remote", remote(), "html")
     app.add_config_value("book_address", os.environ.get("BOOK_ADDRESS", ""), "html")
     app.connect("config-inited", show_repository)
     app.connect("html-page-context", add_buttons, priority=900)
     app.connect("build-finished", finish_notebooks)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

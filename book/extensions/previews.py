@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
 from functools import cache
-from hashlib import sha256
 from html import escape, unescape
 from pathlib import Path
 from textwrap import shorten, wrap
@@ -16,21 +15,16 @@ import resvg_py
 from docutils import nodes
 from sphinx.application import Sphinx
 
-FIGURE = re.compile(r'<svg viewBox="[^"]*"[^>]* role="img" aria-label="([^"]*)">.*?</svg>', re.S)
-FONTS = [
-    str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf")
-    for name in ("DejaVuSans", "DejaVuSans-Bold")
-]
-WIDTH, HEIGHT = 1200, 630
-"""The size that those who show previews ask for."""
+FIGURE = re.compile(r'<svg viewBox=\\"[^>]* role=\\"img\\" aria-label=\\"[^>]*>.*?</svg>')
+"""A figure as it stands in a notebook's JSON."""
 CARD = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
-  viewBox="0 0 {width} {height}" font-family="DejaVu Sans" fill="#1b1f23">
-<rect width="{width}" height="{height}" fill="#ffffff"/><rect width="16" height="{height}"
-  fill="#0072B2"/>
+  viewBox="0 0 1200 630" font-family="DejaVu Sans" fill="#1b1f23">
+<rect width="100%" height="100%" fill="#ffffff"/><rect width="16" height="100%" fill="#0072B2"/>
 <text x="64" y="96" font-size="26" fill="#57606a">{book}</text>
 <g font-weight="bold" font-size="44">{title}</g>
 <svg x="590" y="130" width="560" height="440" {figure}
 </svg>"""
+"""A preview, in the size that those who show them ask for."""
 
 
 def add_tags(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
@@ -39,22 +33,19 @@ def add_tags(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
         return
     title = unescape(re.sub("<[^>]*>", "", context["title"]))
     text = app.env.metadata[pagename].get("description") or first_paragraph(doctree)
-    figure = figure_of(Path(app.env.doc2path(pagename))) or figure_of(
-        Path(app.env.doc2path(app.config.root_doc))
-    )
+    sources = (Path(app.env.doc2path(name)) for name in (pagename, app.config.root_doc))
+    figure = next(filter(None, map(figure_of, sources)), "")
     tags = {"og:type": "article", "og:title": title, "og:description": text}
     tags["og:site_name"] = app.config.html_title
-    address = app.config.book_address.rstrip("/")
-    if address:
+    if address := app.config.book_address.rstrip("/"):
         tags["og:url"] = f"{address}/{pagename}.html"
     if figure:
-        image = draw(Path(app.outdir), app.config.html_title, title, figure)
-        tags |= {
-            "og:image": f"{address}/{image}" if address else context["pathto"](image, 1),
-            "og:image:width": str(WIDTH),
-            "og:image:height": str(HEIGHT),
-            "og:image:alt": unescape(FIGURE.match(figure)[1]),
-        }
+        image = f"_images/preview-{pagename.replace('/', '-')}.png"
+        Path(app.outdir, "_images").mkdir(exist_ok=True)
+        Path(app.outdir, image).write_bytes(draw(app.config.html_title, title, figure))
+        tags["og:image"] = f"{address}/{image}" if address else context["pathto"](image, 1)
+        tags |= {"og:image:width": "1200", "og:image:height": "630"}
+        tags["og:image:alt"] = unescape(re.search('aria-label="([^"]*)"', figure)[1])
     lines = [f'<meta property="{name}" content="{escape(v)}">' for name, v in tags.items()]
     lines.append(f'<meta name="description" content="{escape(text)}">')
     lines.append('<meta name="twitter:card" content="summary_large_image">')
@@ -72,46 +63,29 @@ def figure_of(source: Path) -> str:
     """Return the first figure that an executed page shows or stores, as SVG; "" without one."""
     if source.suffix != ".ipynb":
         return ""
-    matches = map(FIGURE.search, strings(nbformat.read(source, as_version=4)))
-    return next((match[0] for match in matches if match), "")
+    found = FIGURE.search(json.dumps(nbformat.read(source, as_version=4)))
+    return json.loads(f'"{found[0]}"') if found else ""
 
 
-def strings(node: object) -> Iterator[str]:
-    """Yield every text of a nested structure, in order."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict | list):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from strings(child)
-
-
-def draw(outdir: Path, book: str, title: str, figure: str) -> str:
-    """Draw a page's preview, unless it exists; return its path in the site."""
+def draw(book: str, title: str, figure: str) -> bytes:
+    """Draw a page's preview as PNG."""
     # Outside of a page there is no style sheet to ask for colours.
     figure = re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", figure)
     figure = figure.replace("currentColor", "#1b1f23").removeprefix("<svg ")
     figure = re.sub(r'^(viewBox="[^"]*") style="[^"]*"', r"\1", figure)
-    lines = "".join(
+    lines = [
         f'<text x="64" y="{190 + 58 * i}">{escape(line)}</text>'
         for i, line in enumerate(wrap(title, 18))
+    ]
+    return resvg_py.svg_to_bytes(
+        svg_string=CARD.format(book=escape(book), title="".join(lines), figure=figure),
+        font_dirs=[f"{matplotlib.get_data_path()}/fonts/ttf"],
+        skip_system_fonts=True,
+        sans_serif_family="DejaVu Sans",
     )
-    card = CARD.format(width=WIDTH, height=HEIGHT, book=escape(book), title=lines, figure=figure)
-    path = f"_images/preview-{sha256(card.encode()).hexdigest()[:12]}.png"
-    if not (outdir / path).exists():
-        image = resvg_py.svg_to_bytes(
-            svg_string=card,
-            width=WIDTH,
-            font_files=FONTS,
-            skip_system_fonts=True,
-            sans_serif_family="DejaVu Sans",
-        )
-        (outdir / "_images").mkdir(exist_ok=True)
-        (outdir / path).write_bytes(image)
-    return path
 
 
-def setup(app: Sphinx) -> dict:
+def setup(app: Sphinx) -> None:
     """Register the tags; `launch` reads the book's address."""
     app.setup_extension("launch")
     app.connect("html-page-context", add_tags)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,101 +7,69 @@ the chapters that use it.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
-import json
-from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import jupytext
-import yaml
-from docutils import nodes
-from docutils.parsers.rst import Directive
+from sphinx_external_toc.parsing import parse_toc_yaml
 
 PACKAGE = "mcu_lite"
 PAGES = ["book/api", "book/uses"]
-Uses = dict[str, list[str]]
 
 
-def uses(root: Path) -> Uses:
+def uses(root: Path) -> dict[str, list[str]]:
     """Pages by the function or class of the package that their code names, in the book's order."""
-    found: Uses = {}
+    found = {}
     for page in pages(root):
-        for name in sorted(named_in(code_of(root, page))):
+        for name in named_in(code_of(root, page)):
             found.setdefault(name, []).append(page)
-    return found
+    return dict(sorted(found.items()))
 
 
 def pages(root: Path) -> list[str]:
     """Every page of the table of contents, without its ending."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    parts = toc.get("parts", [toc])
-    return [toc["root"], *(c["file"] for part in parts for c in part["chapters"])]
+    return list(parse_toc_yaml(root / "_toc.yml"))
 
 
 def code_of(root: Path, page: str) -> str:
     """The code cells of a page, be it text or an executed notebook."""
-    text, notebook = root / f"{page}.md", root / f"{page}.ipynb"
-    if text.exists():
-        cells = (
-            jupytext.read(text).cells
-            if "```{code-cell}" in text.read_text(encoding="utf-8")
-            else []
-        )
-    else:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = (c["source"] for c in cells if c["cell_type"] == "code")
-    return "\n".join(s if isinstance(s, str) else "".join(s) for s in code)
+    text, executed = root / f"{page}.md", root / f"{page}.ipynb"
+    notebook = jupytext.read(text, fmt="md:myst") if text.exists() else jupytext.read(executed)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
 
 
 def named_in(code: str) -> set[str]:
     """Full names of the package's functions and classes that some code names."""
-    tree, modules, found = ast.parse(code), {}, set()
-    for node in ast.walk(tree):
+    nodes, full = list(ast.walk(ast.parse(code))), {PACKAGE: PACKAGE}
+    for node in nodes:
         if isinstance(node, ast.Import):
-            own = (a for a in node.names if a.name.split(".")[0] == PACKAGE)
-            modules |= {a.asname or PACKAGE: a.name if a.asname else PACKAGE for a in own}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
-            modules |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            start, *rest = ast.unparse(node).split(".")
-            if start in modules and all(part.isidentifier() for part in rest):
-                found.add(home(".".join([modules[start], *rest])))
-    return found - {None}
+            full |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            full |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    own = {name: what for name, what in full.items() if what.split(".")[0] == PACKAGE}
+    names = (ast.unparse(node) for node in nodes if isinstance(node, (ast.Name, ast.Attribute)))
+    parts = (name.partition(".") for name in names)
+    return {home(own[first] + dot + rest) for first, dot, rest in parts if first in own} - {None}
 
 
 def home(name: str) -> str | None:
     """Where a function or class is defined, under whatever name it was reached."""
-    first, *rest = name.split(".")
-    item = importlib.import_module(first)
-    for part in rest:
-        if hasattr(item, "__path__") and find_spec(f"{item.__name__}.{part}"):
-            importlib.import_module(f"{item.__name__}.{part}")
-        item = getattr(item, part, None)
-    if inspect.isfunction(item) or inspect.isclass(item):
-        item = inspect.unwrap(item)
-        return f"{item.__module__}.{item.__qualname__}"
-    return None
+    try:
+        item = inspect.unwrap(resolve_name(name))
+    except (ImportError, AttributeError, ValueError):
+        return None
+    routine = inspect.isfunction(item) or inspect.isclass(item)
+    return f"{item.__module__}.{item.__qualname__}" if routine else None
 
 
-class UsedIn(Directive):
-    """A table of the package's functions with the chapters that use them."""
-
-    def run(self) -> list[nodes.Node]:
-        """Write the table as Markdown and have it parsed, so that Sphinx checks its links."""
-        rows = ["| function | used in |", "|---|---|"]
-        for name, where in sorted(uses(root_of(self.state)).items()):
-            links = ", ".join(f"{{doc}}`/{page}`" for page in where)
-            rows.append(f"| {{py:obj}}`{name.removeprefix(PACKAGE + '.')} <{name}>` | {links} |")
-        holder = nodes.container()
-        self.state.nested_parse(rows, self.content_offset, holder)
-        return holder.children
-
-
-def root_of(state) -> Path:
-    """The source folder of the book that is being built."""
-    return Path(state.document.settings.env.srcdir)
+def add_table(app, docname, source) -> None:
+    """Write the table in the place of `{used-in}`, as Markdown, so that Sphinx checks its links."""
+    rows = ["| function | used in |", "|---|---|"]
+    for name, where in app.used_in.items():
+        links = ", ".join(f"{{doc}}`/{page}`" for page in where)
+        rows.append(f"| {{py:obj}}`{name.removeprefix(PACKAGE + '.')} <{name}>` | {links} |")
+    source[0] = source[0].replace("```{used-in}\n```", "\n".join(rows))
 
 
 def add_line(app, what, name, item, options, lines) -> None:
@@ -116,12 +84,11 @@ def plain_default(app, what, name, item, options, signature, returns) -> tuple |
     return signature and (signature.replace("<factory>", "..."), returns)
 
 
-def setup(app) -> dict:
+def setup(app) -> None:
     """Tell Sphinx of it; the two pages are read anew at every build, as chapters change."""
-    app.add_directive("used-in", UsedIn)
     app.used_in = uses(Path(app.srcdir))
+    app.connect("source-read", add_table)
     # After numpydoc, which rewrites the docstrings.
     app.connect("autodoc-process-docstring", add_line, priority=900)
     app.connect("autodoc-process-signature", plain_default)
     app.connect("env-get-outdated", lambda app, env, *_: [p for p in PAGES if p in env.found_docs])
-    return {"parallel_read_safe": True}

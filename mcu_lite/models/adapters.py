@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields, is_dataclass
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +15,11 @@ from torch.utils.checkpoint import checkpoint
 class CausalLM(nn.Module):
     """A causal model of ``transformers``: tokens (n, L) in, logits (n, L, vocabulary) out.
 
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel or peft.PeftModel
-        What of it has ``requires_grad`` is trained; the rest is never copied.
-    bf16 : bool
-        Compute in bfloat16 by autocast. What is trained stays in its own precision, and losses
-        are in single precision.
-    checkpointing : bool
-        Keep only what goes into each layer and compute the rest again for the gradient: less
-        memory, about a third more time. The checkpointing of `model` itself is switched off.
-
-    Raises
-    ------
-    ValueError
-        If `checkpointing` and the model has no list of as many layers as its configuration says.
+    What of `model` has ``requires_grad`` is trained; the rest is never copied. With `bf16` it
+    computes in bfloat16 by autocast; what is trained stays in its own precision, and losses are in
+    single precision. With `checkpointing` it keeps only what goes into each layer and computes the
+    rest again for the gradient: less memory, about a third more time. That needs a list of as many
+    layers as the model's configuration says; the checkpointing of the model itself is switched off.
     """
 
     vectorised = False
@@ -38,8 +30,12 @@ class CausalLM(nn.Module):
         for layer in model.modules():
             if hasattr(layer, "gradient_checkpointing"):  # it would compute with the template
                 layer.gradient_checkpointing = False
-        if checkpointing:
-            _recompute_layers(model)
+        depth = model.config.num_hidden_layers if checkpointing else 0
+        lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+        if checkpointing and not lists:
+            raise ValueError(f"checkpointing needs a list of {depth} layers, which the model lacks")
+        for layer in lists[0] if checkpointing else ():
+            layer.forward = MethodType(_recomputed, layer)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits of the token after each of `tokens`."""
@@ -54,42 +50,20 @@ class CausalLM(nn.Module):
                     layer.reset_lora_parameters(name, init_lora_weights=True)
 
 
-class Recomputed(nn.Module):
-    """A layer that is computed again for its gradient, with the parameters it had before.
+def _recomputed(layer: nn.Module, *args, once: bool = False, **options):
+    """Call a layer that is computed again for its gradient, with the parameters it has now.
 
     The checkpointing of ``transformers`` would take those of the template instead: a row's
     parameters are in the module only while it is called, and the gradient comes later.
     """
+    if once or not torch.is_grad_enabled():
+        return type(layer).forward(layer, *args, **options)
+    own, options = dict(layer.named_parameters()), options | {"once": True}
 
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
+    def again(own: dict[str, Tensor], *args):
+        return functional_call(layer, own, args, options)
 
-    def __getattr__(self, name: str):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
-
-    def forward(self, *args, **options):
-        """Return what the layer returns."""
-        if not torch.is_grad_enabled():
-            return self.layer(*args, **options)
-        own = dict(self.layer.named_parameters())
-
-        def again(own: dict[str, Tensor], *args):
-            return functional_call(self.layer, own, args, options)
-
-        return checkpoint(again, own, *args, use_reentrant=False)
-
-
-def _recompute_layers(model: nn.Module) -> None:
-    depth = model.config.num_hidden_layers
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    if not lists:
-        raise ValueError(f"checkpointing needs a list of {depth} layers, which the model lacks")
-    for i, layer in enumerate(lists[0]):
-        lists[0][i] = Recomputed(layer)
+    return checkpoint(again, own, *args, use_reentrant=False)
 
 
 def with_lora(
@@ -102,24 +76,9 @@ def with_lora(
     """Freeze a causal model and put low-rank adapters beside its linear layers (Hu et al., 2022).
 
     A row is then the adapters alone, so that a curve with K control points holds K times their
-    size and one backbone.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-        It is changed in place.
-    rank : int
-    scale : float
-        Of what an adapter adds, ``alpha`` over rank.
-    layers : str or list of str
-        Names as ``target_modules`` of `peft.LoraConfig`.
-    **options
-        Of `CausalLM`.
-
-    Raises
-    ------
-    ValueError
-        If the rank is not positive, or no layer has one of the names.
+    size and one backbone. `model`, of ``transformers``, is changed in place; `scale` is ``alpha``
+    over `rank`, `layers` are the ``target_modules`` of `peft.LoraConfig`, `options` those of
+    `CausalLM`. A rank below 1 and names that no layer has raise a ValueError.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -136,25 +95,15 @@ def with_lora(
 
 
 def bytes_held(*things) -> int:
-    """Bytes of all tensors that stacks, paths, architectures and modules hold, each counted once.
-
-    Parameters
-    ----------
-    *things : Stack, Path, Architecture, nn.Module or Tensor
-    """
-    storages: dict[int, int] = {}
-
-    def visit(thing) -> None:
+    """Bytes of all tensors that stacks, paths, architectures or modules hold, each counted once."""
+    storages, left = {}, list(things)
+    while left:
+        thing = left.pop()
         if isinstance(thing, Tensor):
             storage = thing.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
         elif isinstance(thing, nn.Module):
-            for tensor in (*thing.parameters(), *thing.buffers()):
-                visit(tensor)
-        elif hasattr(thing, "__dataclass_fields__"):
-            for name in thing.__dataclass_fields__:
-                visit(getattr(thing, name))
-
-    for thing in things:
-        visit(thing)
+            left += [*thing.parameters(), *thing.buffers()]
+        elif is_dataclass(thing):
+            left += [getattr(thing, f.name) for f in fields(thing)]
     return sum(storages.values())

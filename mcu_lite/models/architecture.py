@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from mcu_lite.checks import checked
-from mcu_lite.models.batching import one_model, run
+from mcu_lite.models.batching import run
 from mcu_lite.models.batchnorm import forget_statistics, recomputed, tracking
 from mcu_lite.models.chains import is_chain
 from mcu_lite.models.seeding import seeded
-from mcu_lite.models.templates import apart, can_be_imported, copied, drawn_anew, shapes_of
-from mcu_lite.models.trial import Traits, check_template, tried
+from mcu_lite.models.templates import copied, drawn_anew
+from mcu_lite.models.trial import check_template
 
 
 @checked
@@ -70,14 +71,12 @@ class Architecture:
 
     def __post_init__(self) -> None:
         check_template(self.module)
-        trainable = {n: p.shape for n, p in self.module.named_parameters() if p.requires_grad}
         module = copied(self.module)
         norms = forget_statistics(module)
-        object.__setattr__(self, "module", module)
-        object.__setattr__(self, "names", tuple(trainable))
-        object.__setattr__(self, "shapes", tuple(trainable.values()))
-        object.__setattr__(self, "norms", norms)
-        object.__setattr__(self, "chain", is_chain(module, self.names))
+        trainable = {n: p.shape for n, p in module.named_parameters() if p.requires_grad}
+        names, shapes = tuple(trainable), tuple(trainable.values())
+        own = {"module": module, "names": names, "shapes": shapes, "norms": norms}
+        vars(self).update(own, chain=is_chain(module, names))
 
     @property
     def size(self) -> int:
@@ -87,24 +86,25 @@ class Architecture:
     def row(self, module: nn.Module) -> Tensor:
         """Flatten the trainable parameters of `module` into a tensor of shape (P,)."""
         own = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        if tuple(own) != self.names or tuple(p.shape for p in own.values()) != self.shapes:
+        given = {n: tuple(p.shape) for n, p in own.items()}
+        expected = dict(zip(self.names, map(tuple, self.shapes)))
+        if list(given.items()) != list(expected.items()):
             raise ValueError(
                 "module has another architecture: its trainable parameters are "
-                f"{shapes_of(own)}, expected {shapes_of(dict(zip(self.names, self.shapes)))}"
+                f"{given}, expected {expected}"
             )
         return torch.cat([p.detach().reshape(-1) for p in own.values()])
 
     def check_same(self, other: Architecture, complaint: str) -> None:
         """Raise a `ValueError` unless the same row is the same function in both."""
-        unlike = None
+        mine, theirs = self._shared(), other._shared()
         if (self.names, self.shapes) != (other.names, other.shapes):
-            unlike = "their trainable parameters do not match"
-        elif str(self.module) != str(other.module):
-            unlike = "their layers do not match"
-        elif names := apart(self._shared(), other._shared()):
-            unlike = f"what they do not train differs, {names[0]!r}"
-        if unlike:
-            raise ValueError(f"{complaint}: {unlike}")
+            raise ValueError(f"{complaint}: their trainable parameters do not match")
+        if str(self.module) != str(other.module) or mine.keys() != theirs.keys():
+            raise ValueError(f"{complaint}: their layers do not match")
+        for name, v in mine.items():
+            if v is not theirs[name] and not torch.equal(v, theirs[name].to(v)):
+                raise ValueError(f"{complaint}: what they do not train differs, {name!r}")
 
     def _shared(self) -> dict[str, Tensor]:
         """Frozen parameters and buffers, which all rows share."""
@@ -123,20 +123,11 @@ class Architecture:
                 raise ValueError("module has batch norm: inputs must be given, retain examples")
             module = tracking(module, self.norms)
             state |= {n: s[0] for n, s in self.statistics(row[None], inputs, shared=True).items()}
-        own = dict(module.named_parameters()) | dict(module.named_buffers())
-        with torch.no_grad():
-            for name, value in state.items():
-                own[name].copy_(value)
+        module.load_state_dict(state, strict=False)
         return module.to(row.device)
 
     def fresh(self) -> nn.Module:
-        """Return a module that is initialised anew: by `build`, else by the layers' own rules.
-
-        Raises
-        ------
-        ValueError
-            Without `build`, if a layer has no ``reset_parameters``, or one that does not do.
-        """
+        """Return a module that is initialised anew: by `build`, else by the layers' own rules."""
         return drawn_anew(self.module) if self.build is None else self.build()
 
     @cached_property
@@ -150,11 +141,10 @@ class Architecture:
 
     def evaluating(self) -> Architecture:
         """Return the same architecture without dropout, for measurements; always the same one."""
-        return self._evaluating
-
-    @cached_property
-    def _evaluating(self) -> Architecture:
-        return self._with(tracking(copied(self.module).eval(), self.norms))
+        if "evaluating" not in self.found:
+            module = tracking(copied(self.module).eval(), self.norms)
+            self.found["evaluating"] = self._with(module)
+        return self.found["evaluating"]
 
     @property
     def measuring(self) -> bool:
@@ -167,28 +157,20 @@ class Architecture:
         The template's trainable parameters are never used; they stay on the CPU, where `fresh`
         draws the same numbers whatever the device.
         """
-        module, moved = copied(self.module), {}
-        for layer in module.modules():
-            for name, p in layer.named_parameters(recurse=False):
-                if not p.requires_grad:
-                    where = moved.setdefault(id(p), nn.Parameter(p.to(device), False))
-                    setattr(layer, name, where)
-            for name, buffer in layer.named_buffers(recurse=False):
-                setattr(layer, name, buffer.to(device))
-        return self._with(module)
+        moved = {}
+        for v in self._shared().values():
+            own = v.to(device)
+            moved[id(v)] = nn.Parameter(own, False) if isinstance(v, nn.Parameter) else own
+        return self._with(copied(self.module, moved))
 
     def _with(self, module: nn.Module) -> Architecture:
-        other = object.__new__(type(self))
-        other.__dict__.update(self._itself() | {"module": module})
+        other = copy.copy(self)
+        vars(other)["module"] = module
         return other
 
-    def _itself(self) -> dict:
-        """What it is, without what it remembers."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"found": {}}
-
     def __getstate__(self) -> dict:
-        """Itself, for copies and other processes, which know a function by its name if at all."""
-        return self._itself() | {"build": self.build if can_be_imported(self.build) else None}
+        """Itself without what it remembers, for copies and other processes."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"found": {}}
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
         """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
@@ -245,48 +227,17 @@ class Architecture:
                 "statistics are for an architecture with batch norm that is `evaluating`, "
                 f"which needs them; got {'some' if statistics else 'none'}"
             )
-        return run(self, self.named(rows) | (statistics or {}), inputs, len(rows), shared)
+        return run(self, self.named(rows) | (statistics or {}), inputs, shared)
 
     @torch.no_grad()
     def predict(self, rows: Tensor, inputs: Tensor, retain: Tensor, shared: bool = False) -> Tensor:
         """`logits` of B models as they are measured: without dropout, and without a gradient.
 
-        Parameters
-        ----------
-        rows : Tensor, shape (B, P)
-        inputs, retain : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-            Batch norm takes its `statistics` from the retain examples, and from nothing else.
-        shared : bool
+        Batch norm takes its `statistics` from `retain`, shaped as `inputs`, and from nothing else.
         """
         measured = self.evaluating()
         own = measured.statistics(rows, retain, shared)
         return measured.logits(rows, inputs, shared, own)
-
-    @cached_property
-    def one(self) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-        """One model: what it is called with, and its inputs, to logits in single precision."""
-        return one_model(self)
-
-    def traits(self, state: dict[str, Tensor], inputs: Tensor) -> Traits:
-        """What the module draws and writes, by a trial that the first call pays for.
-
-        Parameters
-        ----------
-        state : dict of Tensor
-            What one model is called with.
-        inputs : Tensor, shape (n, ...)
-        """
-        graded = torch.is_grad_enabled() and any(v.requires_grad for v in state.values())
-        key = "traits", graded
-        if key not in self.found:
-            traits = tried(self.module, state, inputs, graded)
-            self.found.update({"writes": traits.writes, key: traits})
-        return self.found[key]
-
-    @property
-    def vectorised(self) -> bool:
-        """Whether `torch.func.vmap` may run it."""
-        return getattr(self.module, "vectorised", True) and not getattr(self.module, "compiled", "")
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
         """View rows (..., P) by parameter name, each in its shape after the leading one."""

@@ -2,155 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
 from mcu_lite.models.chains import run_chain
-from mcu_lite.models.seeding import next_seed, seeded
+from mcu_lite.models.seeding import seeded
 from mcu_lite.models.templates import copied
+from mcu_lite.models.trial import tried
 
 
-def run(
-    architecture, state: dict[str, Tensor], inputs: Tensor, rows: int, shared: bool = False
-) -> Tensor:
+def run(architecture, state: dict[str, Tensor], inputs: Tensor, shared: bool) -> Tensor:
     """Outputs of B models (B, n, classes), in as many parts as the memory at hand asks for.
 
-    Parameters
-    ----------
-    architecture : Architecture
-    state : dict of Tensor, shape (B, ...) each
-        What the module is called with.
-    inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-    rows : int
-        B.
-    shared : bool
+    The module is called with `state`, (B, ...) each; see `Architecture.logits`.
     """
-    size = 0 if shared else how_many(architecture, state, inputs, rows)
-    first = inputs if shared else inputs[0]
+    module, found, rows = architecture.module, architecture.found, len(next(iter(state.values())))
+    one, x = {n: v[0] for n, v in state.items()}, inputs if shared else inputs[0]
+    # The first call with a gradient pays for a trial, and so does the first without.
+    graded = torch.is_grad_enabled() and any(v.requires_grad for v in state.values())
+    if ("tried", graded) not in found:
+        found |= tried(module, one, x, graded) | {("tried", graded): True}
     seed = None
-    if architecture.traits({n: v[0] for n, v in state.items()}, first).draws:
+    if found["draws"]:
         # What a module draws (dropout) is alike in all rows: no row may depend on the others.
-        seed = next_seed() if architecture.module.training else 0
+        seed = int(torch.randint(2**62, ())) if module.training else 0
+    size = 0 if shared else how_many(architecture, one, inputs, rows)
     if size >= rows:
         return _at_once(architecture, state, inputs, seed)
     if shared or not torch.is_grad_enabled():
         # A large batch keeps the processor busy: batching the models only costs memory.
         batches = inputs.expand(rows, *inputs.shape) if shared else inputs
-        outputs = _row_by_row(lambda *one: _in_parts(architecture, *one), state, batches, seed)
-        # The outputs of a single model may be large: they are not copied.
-        return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
+        return _row_by_row(architecture, state, batches, seed)
     # What a part needs for its gradient is computed again when its turn comes.
     parts = (
         ({n: v[i : i + size] for n, v in state.items()}, inputs[i : i + size], seed)
         for i in range(0, rows, size)
     )
     again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
-    outputs = [again(_at_once, architecture, *part) for part in parts]
-    return torch.cat(outputs)
+    return torch.cat([again(_at_once, architecture, *part) for part in parts])
 
 
-def one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     """One model: what it is called with, and its inputs, to logits in single precision."""
+    if "one" in (found := architecture.found):
+        return found["one"]
     # Its own copy: what a module writes down about its inputs stays out of the template.
-    chain, found = architecture.chain, architecture.found
-    module = architecture.module if chain else copied(architecture.module)
+    module = copied(architecture.module)
 
     def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
-        return run_chain(module, state, x) if chain else functional_call(module, state, (x,))
+        return functional_call(module, state, (x,))
 
-    backend = getattr(module, "compiled", None)
-    call = torch.compile(call, backend=backend) if backend else call
+    if backend := getattr(module, "compiled", None):
+        call = torch.compile(call, backend=backend)
     # A module that writes into what it is given would change the task itself.
-    return lambda state, x: call(state, x.clone() if found.get("writes") else x).float()
+    found["one"] = lambda state, x: call(state, x.clone() if found["writes"] else x).float()
+    return found["one"]
 
 
 def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:
-    one = architecture.one
-    if architecture.chain:  # which takes many models as it takes one
-        return one(state, inputs)
-    if not architecture.vectorised:
-        return torch.stack(_row_by_row(one, state, inputs, seed))
-    with _drawing(seed, inputs.device):
-        return vmap(one, randomness="same")(state, inputs)
+    if architecture.chain:
+        given = inputs.clone() if architecture.found["writes"] else inputs
+        return run_chain(architecture.module, state, given).float()
+    module = architecture.module
+    if not getattr(module, "vectorised", True) or getattr(module, "compiled", None):
+        return _row_by_row(architecture, state, inputs, seed)
+    try:
+        with seeded(seed, inputs.device):
+            return vmap(_one_model(architecture), randomness="same")(state, inputs)
+    except RuntimeError as error:
+        if "vmap" not in str(error).lower():
+            raise
+        raise ValueError(f"module: {error}; vectorised = False lets it run row by row") from error
 
 
-def _row_by_row(
-    call: Callable[[dict[str, Tensor], Tensor], Tensor],
-    state: dict[str, Tensor],
-    inputs: Sequence[Tensor],
-    seed: int | None,
-) -> list[Tensor]:
-    outputs = []
+def _row_by_row(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:
+    """Outputs of one model after the other, of as many examples at a time as fit."""
+    call, outputs = _one_model(architecture), []
+    # A gradient needs all examples; what is drawn, and trained batch norm, belong to a whole batch.
+    whole = torch.is_grad_enabled() or architecture.module.training
+    whole = whole or (architecture.norms and not architecture.measuring)
     for i, x in enumerate(inputs):
-        with _drawing(seed, x.device):
-            outputs.append(call(on_16_bytes({n: v[i] for n, v in state.items()}), x))
-    return outputs
-
-
-def _in_parts(architecture, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
-    """Outputs of one model (n, classes), of as many examples at a time as fit."""
-    whole = architecture.module.training or (architecture.norms and not architecture.measuring)
-    stack = {n: v.unsqueeze(0) for n, v in state.items()}
-    size = len(inputs) if whole else how_many(architecture, stack, inputs[None], len(inputs))
-    if size >= len(inputs):
-        return architecture.one(state, inputs)
-    return torch.cat([architecture.one(state, x) for x in inputs.split(size)])
-
-
-def _drawing(seed: int | None, device: torch.device) -> AbstractContextManager:
-    return nullcontext() if seed is None else seeded(seed, device)
+        one = on_16_bytes({n: v[i] for n, v in state.items()})
+        size = len(x) if whole else how_many(architecture, one, x[None], len(x))
+        with seeded(seed, x.device):
+            parts = [call(one, part) for part in x.split(size)]
+        outputs.append(torch.cat(parts) if len(parts) > 1 else parts[0])
+    # The outputs of a single model may be large: they are not copied.
+    return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
 
 
 def on_16_bytes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copy what lies in a row where a GPU's convolutions cannot read it: off multiples of 16."""
-
-    def apart(v: Tensor) -> bool:
-        return v.is_cuda and bool(v.storage_offset() * v.element_size() % 16)
-
-    return {n: v.clone() if apart(v) else v for n, v in state.items()}
+    return {
+        n: v.clone() if v.is_cuda and v.storage_offset() * v.itemsize % 16 else v
+        for n, v in state.items()
+    }
 
 
 SMALL = 2**18
-"""Numbers in a batch below which nothing is asked: the answer would take longer than the work."""
+"""Numbers in a batch below which memory is not counted: that would take longer than the work."""
 ON_CPU = 2**31
 """Bytes that one call may hold on a CPU, where taking all that is free would be no favour."""
 OF_FREE = 0.5
 """Share of a GPU's free memory; the rest is for gradients, moments and fragments."""
 
 
-def how_many(architecture, state: dict[str, Tensor], inputs: Tensor, most: int) -> int:
-    """Rows (or, of one row, examples) that one call may take, between 1 and `most`.
+def how_many(architecture, one: dict[str, Tensor], inputs: Tensor, most: int) -> int:
+    """Rows of `inputs`, (B, n, ...), that one call may take, or examples if there is one row.
 
-    Parameters
-    ----------
-    architecture : Architecture
-    state : dict of Tensor, shape (B, ...) each
-        What the module is called with.
-    inputs : Tensor, shape (B, n, ...)
-        A single row (1, n, ...) is divided along its examples.
-    most : int
+    `one` is the state of one model; the answer lies between 1 and `most`.
     """
     if most == 1 or inputs.numel() <= SMALL:
         return most
-    each = saved_bytes(architecture, {n: v[0] for n, v in state.items()}, inputs[0])
+    each = saved_bytes(architecture, one, inputs[0])
     if len(inputs) == 1:
         each /= inputs.shape[1]
-    return max(1, min(most, int(free_bytes(inputs.device) / max(each, 1))))
-
-
-def free_bytes(device: torch.device) -> int:
-    """Bytes that one call may hold on a device."""
-    if device.type != "cuda":
-        return ON_CPU
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(OF_FREE * (torch.cuda.mem_get_info(device)[0] + kept))
+    free = ON_CPU
+    if (device := inputs.device).type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = OF_FREE * (torch.cuda.mem_get_info(device)[0] + cached)
+    return max(1, min(most, int(free / max(each, 1))))
 
 
 def saved_bytes(architecture, state: dict[str, Tensor], inputs: Tensor) -> int:
@@ -158,23 +136,16 @@ def saved_bytes(architecture, state: dict[str, Tensor], inputs: Tensor) -> int:
 
     Found by a call on tensors without contents; 0 for a module that needs to see the contents.
     """
-    total = 0
-
-    def count(tensor: Tensor) -> Tensor:
-        nonlocal total
-        total += tensor.numel() * tensor.element_size()
-        return tensor
-
-    key = "bytes", tuple(inputs.shape)
-    if key not in (known := architecture.found):
+    key, found, sizes = ("bytes", tuple(inputs.shape)), architecture.found, []
+    if key not in found:
         module = copied(architecture.module)
+        count = saved_tensors_hooks(lambda v: sizes.append(v.nbytes) or v, lambda v: v)
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.enable_grad():
+            with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.enable_grad(), count:
                 fakes = {n: mode.from_tensor(v.detach()) for n, v in state.items()}
                 given = {n: v.requires_grad_(v.is_floating_point()) for n, v in fakes.items()}
-                with torch.autograd.graph.saved_tensors_hooks(count, lambda kept: kept):
-                    functional_call(module, given, (mode.from_tensor(inputs),))
+                functional_call(module, given, (mode.from_tensor(inputs),))
         except (RuntimeError, NotImplementedError, TypeError):
-            total = 0
-        known[key] = total
-    return known[key]
+            sizes.clear()
+        found[key] = sum(sizes)
+    return found[key]

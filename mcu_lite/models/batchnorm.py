@@ -52,16 +52,9 @@ def tracking(module: nn.Module, norms: Sequence[str]) -> nn.Module:
 def recomputed(
     module: nn.Module, norms: Sequence[str], own: dict[str, Tensor], inputs: Tensor
 ) -> dict[str, Tensor]:
-    """Statistics of one model on `inputs`, by the names of their buffers.
+    """Statistics of one model on `inputs`, (n, ...), by the names of their buffers.
 
-    Parameters
-    ----------
-    module : nn.Module
-        In eval mode and `tracking`; it stays as it is, but for the mode of its norms.
-    norms : sequence of str
-    own : dict of Tensor
-        The model's parameters.
-    inputs : Tensor, shape (n, ...)
+    The module is in eval mode and `tracking`; `own` are the model's parameters.
     """
     device = inputs.device
     names = [f"{name}.{buffer}" for name in norms for buffer in STATISTICS]

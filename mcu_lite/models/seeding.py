@@ -4,51 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from threading import RLock
 from zlib import crc32
 
 import numpy as np
 import torch
-from torch import Tensor
 
 DRAWING = RLock()
-CALLS: ContextVar[torch.Generator | None] = ContextVar("seeds of calls", default=None)
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+def seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[None]:
     """What is drawn inside depends on `seed` alone; the global random state stays.
 
     That state belongs to the process, so threads draw one after the other: for single calls.
+    With a seed of None nothing is drawn, and nobody waits.
     """
+    if seed is None:
+        yield
+        return
     devices = [device] if torch.device(device).type == "cuda" else []
     with DRAWING, torch.random.fork_rng(devices):
         torch.manual_seed(seed) if devices else torch.default_generator.manual_seed(seed)
         yield
-
-
-@contextmanager
-def calls_seeded(seed: int) -> Iterator[None]:
-    """Modules that draw get a new seed at each call inside; threads need not wait for one another.
-
-    What is drawn inside by anything but a module comes from the global random state.
-    """
-    token = CALLS.set(torch.Generator().manual_seed(seed))
-    try:
-        yield
-    finally:
-        CALLS.reset(token)
-
-
-def next_seed() -> int:
-    """Seed of the next call: from `calls_seeded`, outside it from the global random state."""
-    return int(torch.randint(2**62, (), generator=CALLS.get()))
-
-
-def random_state(device: torch.device) -> Tensor:
-    """State of the generator from which modules draw on a device."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def generators(purpose: str, seed: int, seeds: Sequence[int]) -> list[torch.Generator]:

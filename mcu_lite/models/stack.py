@@ -93,14 +93,10 @@ class Stack:
         for i, stack in enumerate(stacks[1:], 1):
             first.architecture.check_same(stack.architecture, f"stack {i} is unlike the first")
         rows, diverged = (torch.cat([getattr(s, f) for s in stacks]) for f in ("rows", "diverged"))
-        origins = [s.origin or s for s in stacks] if any(s.origin for s in stacks) else None
-        return cls(
-            first.architecture,
-            rows,
-            first.label,
-            origin=origins and cls.cat([replace(o, origin=None) for o in origins]),
-            diverged=diverged,
-        )
+        origin = None
+        if any(s.origin for s in stacks):
+            origin = cls.cat([replace(s.origin or s, origin=None) for s in stacks])
+        return cls(first.architecture, rows, first.label, origin=origin, diverged=diverged)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -116,9 +112,8 @@ class Stack:
         """Return the same models on a device, themselves if they are there."""
         if self.rows.device == torch.device(device):
             return self
-        parts = ("architecture", "rows", "initial", "origin", "diverged", "spread")
-        own = {f: getattr(self, f) for f in parts}
-        return replace(self, **{f: v if v is None else v.to(device) for f, v in own.items()})
+        moved = {name: v.to(device) for name, v in vars(self).items() if hasattr(v, "to")}
+        return replace(self, **moved)
 
     def report(self) -> str:
         """Say in a sentence how many rows diverged."""

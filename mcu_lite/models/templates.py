@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 
-def copied(module: nn.Module) -> nn.Module:
-    """Copy a module but share what is frozen: a backbone is held once."""
-    frozen = [p for p in module.parameters() if not p.requires_grad]
+def copied(module: nn.Module, instead: dict[int, Tensor] | None = None) -> nn.Module:
+    """Copy a module but share what is frozen: a backbone is held once.
+
+    A frozen tensor whose ``id`` is in `instead` is replaced by the tensor that stands there.
+    """
+    frozen = {id(p): p for p in module.parameters() if not p.requires_grad}
     try:
-        return copy.deepcopy(module, {id(p): p for p in frozen})
+        return copy.deepcopy(module, frozen | (instead or {}))
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             "module cannot be copied: tensors that were computed from its parameters must go "
@@ -24,56 +23,25 @@ def copied(module: nn.Module) -> nn.Module:
         ) from error
 
 
-def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
-    """Names under which two modules hold different numbers."""
-
-    def same(name: str) -> bool:
-        v, w = one.get(name), other.get(name)
-        if v is None or w is None or v is w:
-            return v is w
-        return v.shape == w.shape and torch.equal(v, w.to(v))
-
-    return sorted(name for name in one.keys() | other.keys() if not same(name))
-
-
 def drawn_anew(module: nn.Module) -> nn.Module:
     """Copy a module and let each layer's own ``reset_parameters`` draw what is trainable.
 
-    A layer with such a rule answers for all layers inside it. What is frozen stays as it is.
-
-    Raises
-    ------
-    ValueError
-        If a trainable parameter is in no layer with a rule, or a layer of PyTorch leaves one as
-        it was: the rule of a parametrised layer draws numbers that are computed from others.
+    A layer with such a rule answers for all layers inside it. What is frozen stays as it is. It is
+    a ValueError if a trainable parameter is in no layer with a rule, or a layer of PyTorch leaves
+    one as it was: the rule of a parametrised layer draws numbers that are computed from others.
     """
+    frozen = [p for p in module.parameters() if not p.requires_grad]
+    blank = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), False) for p in frozen}
+    try:  # a rule may write into what is frozen, and shared with other modules
+        _renew(drawn := copied(module, blank))
+    except (RuntimeError, NotImplementedError):  # or read it
+        _renew(drawn := copied(module, {id(p): nn.Parameter(p.clone(), False) for p in frozen}))
     module = copied(module)
-    try:
-        with _instead_of_frozen(module, partial(torch.empty_like, device="meta")):
-            _renew(module)
-    except (RuntimeError, NotImplementedError):  # a rule reads what is frozen
-        with _instead_of_frozen(module, torch.clone):
-            _renew(module)
+    with torch.no_grad():
+        for own, new in zip(module.parameters(), drawn.parameters(), strict=True):
+            if own.requires_grad:
+                own.copy_(new)
     return module
-
-
-@contextmanager
-def _instead_of_frozen(module: nn.Module, twin: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Put twins in the place of what is frozen, and is shared with other modules."""
-    places = [
-        (layer._parameters, name, p)
-        for layer in module.modules()
-        for name, p in layer._parameters.items()
-        if p is not None and not p.requires_grad
-    ]
-    twins = {id(p): nn.Parameter(twin(p.detach()), False) for _, _, p in places}
-    for own, name, p in places:
-        own[name] = twins[id(p)]
-    try:
-        yield
-    finally:
-        for own, name, p in places:
-            own[name] = p
 
 
 def _renew(layer: nn.Module) -> None:
@@ -99,14 +67,3 @@ def _renew(layer: nn.Module) -> None:
             f"module cannot be initialised anew: {type(layer).__name__} has parameters "
             "but no reset_parameters()"
         )
-
-
-def shapes_of(parameters: dict) -> str:
-    """Names and shapes, for a message."""
-    return ", ".join(f"{n} {tuple(getattr(p, 'shape', p))}" for n, p in parameters.items())
-
-
-def can_be_imported(function: Callable | None) -> bool:
-    """Whether another process finds a function again by its name."""
-    module = sys.modules.get(getattr(function, "__module__", None))
-    return getattr(module, getattr(function, "__qualname__", ""), None) is function

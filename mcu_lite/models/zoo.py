@@ -27,31 +27,6 @@ def mlp(inputs: int = 64, classes: int = 10, width: int = 128) -> nn.Module:
     )
 
 
-def cnn(classes: int = 10, width: int = 16) -> nn.Module:
-    """Two 3x3 convolutions with GroupNorm on 8x8 grey images, shape (n, 1, 8, 8).
-
-    GroupNorm keeps no running statistics, so a point of a curve is a complete model.
-
-    Examples
-    --------
-    >>> cnn()(torch.zeros(5, 64)).shape
-    torch.Size([5, 10])
-    """
-    return nn.Sequential(
-        nn.Unflatten(-1, (1, 8, 8)),
-        nn.Conv2d(1, width, 3, padding=1),
-        nn.GroupNorm(4, width),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(width, 2 * width, 3, padding=1),
-        nn.GroupNorm(4, 2 * width),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(8 * width, classes),
-    )
-
-
 class Block(nn.Module):
     """Attention to what stands before, then two dense layers, each added to its input.
 
@@ -82,9 +57,16 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal language model: a stack of blocks between an embedding and a linear head."""
+    """Predict the next token from those before it; some 50,000 parameters."""
 
-    def __init__(self, vocabulary: int, longest: int, width: int, layers: int, heads: int) -> None:
+    def __init__(
+        self,
+        vocabulary: int = 115,
+        longest: int = 16,
+        width: int = 40,
+        layers: int = 2,
+        heads: int = 4,
+    ) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(vocabulary, width), nn.Embedding(longest, width)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(layers)))
@@ -94,13 +76,6 @@ class Transformer(nn.Module):
         """Return logits (n, L, vocabulary) of the token after each of `tokens` (n, L)."""
         places = torch.arange(tokens.shape[-1], device=tokens.device)
         return self.head(self.norm(self.blocks(self.words(tokens) + self.places(places))))
-
-
-def transformer(
-    vocabulary: int = 115, longest: int = 16, width: int = 40, layers: int = 2, heads: int = 4
-) -> nn.Module:
-    """Predict the next token from those before it; some 50,000 parameters."""
-    return Transformer(vocabulary, longest, width, layers, heads)
 
 
 class ChannelsLast(nn.Module):
@@ -116,36 +91,24 @@ def resnet(
 ) -> nn.Module:
     """Residual network with batch norm for small images; by default torchvision's ResNet-18.
 
-    Its beginning is that for CIFAR: one 3x3 convolution, no pooling.
-
-    Parameters
-    ----------
-    classes, channels : int
-    width : int
-        Channels of the first stage, doubled at each further one.
-    blocks : sequence of int
-        Residual blocks of each stage.
+    Its beginning is that for CIFAR: one 3x3 convolution, no pooling. `blocks` are the residual
+    blocks of each stage, `width` the channels of the first, doubled at each further one.
     """
     from torchvision.models.resnet import BasicBlock, conv1x1, conv3x3
 
-    layers = [
-        ChannelsLast(),
-        conv3x3(channels, width),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    ]
+    layers = [ChannelsLast(), conv3x3(channels, width), nn.BatchNorm2d(width)]
+    layers.append(nn.ReLU(inplace=True))
     before = width
     for stage, number in enumerate(blocks):
         after = width * 2**stage
         for block in range(number):
-            stride = 2 if stage and not block else 1
-            way = None
+            stride, way = (2 if stage and not block else 1), None
             if stride > 1:
                 way = nn.Sequential(conv1x1(before, after, stride), nn.BatchNorm2d(after))
             layers.append(BasicBlock(before, after, stride, way))
             before = after
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
-    net = nn.Sequential(*layers)
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)
+    net = nn.Sequential(*layers, *head)
     # A stack of convolutions would be one with groups, for which no library has fast code.
     net.vectorised = False
     return net
@@ -156,5 +119,4 @@ def resnet_small() -> nn.Module:
     return resnet(8, width=16, blocks=(1, 1))
 
 
-MODELS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
-MODELS |= {"resnet18": resnet, "resnet_small": resnet_small}
+MODELS = {"mlp": mlp, "transformer": Transformer, "resnet18": resnet, "resnet_small": resnet_small}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -34,41 +33,18 @@ def descend(
 ) -> tuple[Tensor, Tensor]:
     """Minimise one loss per row, all rows at once.
 
-    Parameters
-    ----------
-    start : Tensor, shape (B, ...)
-        Row b is one parametrisation: a model, or the free control points of a curve.
-    loss : function from (B, ...) to (B,)
-        Draws its own batch at each call. Row b of the result depends on row b only.
-    steps : int
-    lr : float
-        Rate at the start; `decay` maps the progress in [0, 1) to a factor.
-    weight_decay : float
-    mask : Tensor of bool, shape (B, ...), optional
-        What moves; the rest stays where it starts, though weights decay.
-    curvature : function from (B, ...) to (B, ...), optional
-        Estimates the diagonal of the Hessian. With it Sophia descends, without it AdamW.
-    watch : function of (m, h), optional
-        Called after each of Sophia's steps, see `mcu_lite.training.optimizers.sophia`.
-    draws : bool
-        Whether the loss may draw from PyTorch's global random state, as dropout does. Such steps
-        take turns with those of other threads; others do not.
-    seed : int
-        Of what is drawn there: each step has its own, and the global state stays as it was.
-    label : str
-        Shown on the progress bar: in a terminal, for runs longer than a second.
+    Row b of `start`, (B, ...), is one parametrisation: a model, or the free control points of a
+    curve. `loss` maps (B, ...) to (B,) and draws its own batch at each call; row b of the result
+    depends on row b only. `lr` is the rate at the start, `decay` maps the progress in [0, 1) to a
+    factor. What is False in `mask` stays where it starts, though weights decay. With a `curvature`
+    Sophia descends (see `mcu_lite.training.optimizers.sophia`, also for `watch`), else AdamW.
 
-    Returns
-    -------
-    rows : Tensor, shape (B, ...)
-        NaN where a row diverged.
-    diverged : Tensor of bool, shape (B,)
-        Rows whose loss or gradient left the finite numbers.
+    With `draws` the loss may draw from PyTorch's global random state, as dropout does: each step
+    has its own seed, made of `seed`, and takes turns with those of other threads.
 
-    Notes
-    -----
-    Gradients are clipped to norm 1, row by row. Everything else an optimizer does is
-    element-wise, so one optimizer serves all rows without mixing them.
+    Returns the rows, NaN where one diverged, and which did (B,): those whose loss or gradient left
+    the finite numbers. Gradients are clipped to norm 1, row by row. Everything else an optimizer
+    does is element-wise, so one optimizer serves all rows without mixing them.
     """
     if steps < 0 or not lr > 0:
         raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")
@@ -79,21 +55,24 @@ def descend(
         update = sophia(rows, curvature, weight_decay, watch)
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
 
-    def drawing(step: int, purpose: str) -> AbstractContextManager:
-        if not draws:
-            return nullcontext()
-        return seeded(stream(f"{purpose} at step {step}", seed), rows.device)
-
     for step in trange(steps, desc=label, delay=1, leave=False, disable=None):
-        with drawing(step, "drawn by the loss"):
+        of_loss, of_curvature = (
+            stream(f"drawn by the {part} at step {step}", seed) if draws else None
+            for part in ("loss", "curvature")
+        )
+        with seeded(of_loss, rows.device):
             value = loss(rows)
         if value.shape != diverged.shape:
             raise ValueError(f"loss must give {len(rows)} numbers, got {tuple(value.shape)}")
         gradient = _gradient(value, rows, label)
         norm = gradient.flatten(1).norm(dim=1)
         diverged |= ~(value.detach().isfinite() & norm.isfinite())
-        with drawing(step, "drawn by the curvature"):
-            update(_per_row(~diverged, gradient, norm), lr * decay(step / steps))
+        each = (-1,) + (1,) * (rows.ndim - 1)
+        gradient *= (1.0 / norm.clamp(min=1.0)).view(each)
+        if diverged.any():  # a factor of 0 would leave NaN
+            gradient = gradient.where(~diverged.view(each), 0.0)
+        with seeded(of_curvature, rows.device):
+            update(gradient, lr * decay(step / steps))
         if mask is not None:
             torch.where(mask, rows.detach(), start.detach(), out=rows.detach())
     rows = rows.detach()
@@ -124,33 +103,16 @@ def _gradient(value: Tensor, rows: Tensor, label: str) -> Tensor:
     return gradient
 
 
-def _per_row(alive: Tensor, gradient: Tensor, norm: Tensor) -> Tensor:
-    """Clip each row to norm 1, in place; a dead row gets 0, since NaN times 0 would spread."""
-    shape = (-1,) + (1,) * (gradient.ndim - 1)
-    gradient *= (1.0 / norm.clamp(min=1.0)).view(shape)
-    return gradient if alive.all() else gradient.where(alive.view(shape), 0.0)
-
-
 def cosine(progress: float) -> float:
     """Cosine decay from 1 to 0."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[Tensor]:
-    """Endless batches of a split, each row in its own random order.
+    """Endless batches (B, size) of splits `index` (B, n), each row in its own random order.
 
-    Parameters
-    ----------
-    index : Tensor of int64, shape (B, n)
-    size : int
-        Examples a batch; the last one of an epoch may be smaller.
-    rngs : list of B generators
-
-    Yields
-    ------
-    Tensor of int64, shape (B, size)
-        Positions in 0..n-1 (not pool indices), so that anything stored a split can be looked up;
-        on the device of `index`.
+    The last batch of an epoch may be smaller. Batches hold positions in 0..n-1, not pool indices,
+    so that anything stored a split can be looked up; they are on the device of `index`.
     """
     n = index.shape[1]
     while True:

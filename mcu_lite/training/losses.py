@@ -9,12 +9,9 @@ from mcu_lite.tasks.texts import IGNORED
 
 
 def per_example(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each example in nats, shape (..., n); of a text, the mean over its tokens.
+    """Cross-entropy of each example in nats, shape (..., n), for logits (..., n, classes).
 
-    Parameters
-    ----------
-    logits : Tensor, shape (..., n, classes), or (B, n, L, classes) of texts
-    labels : Tensor of int64, shape (..., n), or (B, n, L), in which -100 is left out
+    Of texts, with logits (B, n, L, classes), it is the mean over the tokens not labelled -100.
     """
     if labels.ndim < 3:
         # Over few classes the log-softmax is several times faster when they are not innermost.

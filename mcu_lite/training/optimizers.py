@@ -43,16 +43,9 @@ def sophia(
 ) -> Update:
     """Descend by clipped steps of momentum over curvature (Liu et al. 2023, algorithm 3).
 
-    Parameters
-    ----------
-    rows : Tensor, shape (B, ...)
-        Changed in place; everything is element-wise, so a NaN stays in its row.
-    curvature : function from (B, ...) to (B, ...)
-        Estimates the diagonal of the Hessian; called every five steps, the first included.
-    weight_decay : float
-        Decoupled, as in AdamW.
-    watch : function of (m, h), optional
-        Called after each step with the running means of the gradient and of the curvature.
+    `curvature` maps `rows`, (B, ...), to an estimate of the Hessian's diagonal, of that shape; it
+    is called every five steps, the first included. `watch` is called after each step with the
+    running means of the gradient and of the curvature. A NaN stays in its row.
 
     Notes
     -----
@@ -86,17 +79,11 @@ def gauss_newton_bartlett(
 
     It is g∘g, where g is the gradient of Σ √w·loss with labels that the model itself draws, and w
     the weight of a loss in the mean: never negative, and exact in the mean (Liu et al. 2023,
-    algorithm 2, in which all weights are 1/n). The graph is kept.
+    algorithm 2, in which all weights are 1/n).
 
-    Parameters
-    ----------
-    logits : Tensor, shape (B, n, classes), or (B, n, L, classes) of texts of L tokens
-        Attached to the graph of `rows`.
-    rows : Tensor, shape (B, P)
-    generators : sequence of torch.Generator
-        One a row, so that a row's estimate does not depend on how many others there are.
-    labels : Tensor of int64, shape (B, n, L), optional
-        Needed for texts: tokens labelled -100 are left out, the others share their text's 1/n.
+    `logits`, (B, n, classes), are attached to the graph of `rows`, (B, P), which is kept; each row
+    has its own generator. Of texts, with logits (B, n, L, classes), `labels` (B, n, L) are needed:
+    tokens labelled -100 are left out, the others share their text's 1/n.
     """
     chances = logits.detach().softmax(-1)
     # An exponential race draws from the softmax; torch.multinomial would raise at a NaN row.

@@ -79,8 +79,8 @@ def train(
     index = getattr(task, known("split", split, ("train", "retain")))
     architecture = model.to(task.device)
     start = (initial_rows(model, seed, task.seeds) if start is None else start).to(task.device)
-    if start.shape != (len(task), architecture.size):
-        wanted = (len(task), architecture.size)
+    wanted = (len(task), architecture.size)
+    if start.shape != wanted:
         raise ValueError(f"start must have shape {wanted}, got {tuple(start.shape)}")
     _check_output(architecture, start, task, last=index.shape[1] % batch or batch)
     draw = batches(index, batch, generators("order", seed, task.seeds))
@@ -110,22 +110,16 @@ def train(
 
 
 def _check_output(architecture: Architecture, rows: Tensor, task: Task, last: int) -> None:
-    """A module of one's own is tried before it is trained: on two examples, or a `last` batch of 1.
-
-    Whatever it raises is passed on; a tuple in place of logits shows as an AttributeError.
-    """
-    inputs, labels = task.inputs[: min(last, 2)], tuple(task.labels.shape[2:])
-    wanted = ", ".join(map(str, ("n", *labels, task.classes)))
-    asked = f"model must return logits of shape ({wanted}) for n inputs"
+    """Try a module before it is trained: on two examples, or on one if the `last` batch is one."""
+    inputs, tokens = task.inputs[: min(last, 2)], tuple(task.labels.shape[2:])
     try:
         with torch.enable_grad(), seeded(0, rows.device):
-            shape = architecture.logits(rows[:1], inputs[None])[0].shape
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        hint = "; vectorised = False lets it run row by row" if "vmap" in str(error).lower() else ""
+            shape = architecture.logits(rows[:1], inputs[None]).shape[1:]
+    except ValueError as error:
+        raise ValueError(f"{error}, in a last batch of {last}") from error
+    if shape[:-1] != (len(inputs), *tokens) or shape[-1] < task.classes:
+        wanted = ", ".join(map(str, ("n", *tokens, task.classes)))
         raise ValueError(
-            f"{asked}, but on inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, from a "
-            f"last batch of {last}, with parameters of {rows.dtype}, it fails "
-            f"with {type(error).__name__}: {error}{hint}"
-        ) from error
-    if shape[:-1] != (len(inputs), *labels) or shape[-1] < task.classes:
-        raise ValueError(f"{asked}, got {tuple(shape)} for {len(inputs)}")
+            f"model must return logits of shape ({wanted}) for n inputs, got {tuple(shape)} "
+            f"for {len(inputs)}"
+        )

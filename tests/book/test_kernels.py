@@ -66,6 +66,12 @@ def test_a_forked_kernel_does_what_an_ordinary_one_does(tmp_path):
     assert 100 < peak < 2000 and "MB" not in said["ordinary"]
 
 
+def test_a_kernel_that_is_killed_is_said_to_have_died(tmp_path):
+    process = run(tmp_path, ["import os; os.kill(os.getpid(), 9)"], "forked")
+    said = process.communicate(timeout=120)[0].decode()
+    assert said.strip().endswith("DeadKernelError: Kernel died")
+
+
 def test_a_kernel_ends_with_the_build(tmp_path):
     cells = ["import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid()))"]
     process = run(tmp_path, [*cells, "time.sleep(100)"], "forked")

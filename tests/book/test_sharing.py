@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import nbformat
 import pytest
@@ -14,7 +14,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "extensions"))
 import launch  # noqa: E402
-import previews  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("sharing")  # one process builds both books
 FIGURE = '<svg viewBox="0 0 90 90" style="width:100%" role="img" aria-label="A &quot;dot&quot;">'
@@ -58,13 +57,13 @@ def test_the_remote_is_that_of_the_clone_itself(tmp_path):
 
 
 def test_buttons_open_the_text_on_binder_and_the_published_notebook_in_colab():
-    fork = launch.Repository("github.com", "someone/fork")
+    fork = ("github.com", "someone/fork")
     binder = "https://mybinder.org/v2/gh/someone/fork/HEAD?urlpath=lab/tree/book/index.md"
     colab = "https://colab.research.google.com/github/someone/fork/blob/gh-pages/_sources/book/"
     assert launch.links(fork, "book/index", published=False) == {"Binder": binder}
     both = {"Binder": binder, "Colab": colab + "index.ipynb"}
     assert launch.links(fork, "book/index", published=True) == both
-    lab = launch.Repository("gitlab.com", "group/sub/fork")
+    lab = ("gitlab.com", "group/sub/fork")
     (address,) = launch.links(lab, "book/index", published=True).values()
     assert address.startswith("https://mybinder.org/v2/gl/group%2Fsub%2Ffork/HEAD?")
     assert launch.links(None, "book/index", published=True) == {}
@@ -88,6 +87,7 @@ def build(folder, **settings):
         encoding="utf-8",
     )
     shutil.copy(ROOT / "book" / "references.bib", source / "book")
+    shutil.copytree(ROOT / "book" / "templates", source / "book" / "templates")
     for name in ("assets", "vendor"):
         (source / "book" / name).mkdir()
     shutil.copy(ROOT / "book" / "assets" / "favicon.svg", source / "book" / "assets")
@@ -100,6 +100,7 @@ def build(folder, **settings):
     notebook = nbformat.v4.new_notebook(cells=[text, code])
     nbformat.write(notebook, source / "book" / "index.ipynb")
     notebook.metadata["description"] = "Said in the front matter."
+    notebook.cells.append(nbformat.v4.new_markdown_cell("A formula: $x^2$."))
     nbformat.write(notebook, source / "book" / "methods.ipynb")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source]
     done = subprocess.run([*command, "--path-output", out], capture_output=True, text=True)
@@ -174,7 +175,7 @@ def test_previews_show_title_first_paragraph_and_first_figure(private, published
         assert found.get("og:url", base) == base
         image = urljoin(base, found["og:image"]).replace(address or site.as_uri(), "").lstrip("/")
         with Image.open(site / image) as picture:
-            assert picture.size == (previews.WIDTH, previews.HEIGHT)
+            assert picture.size == (1200, 630)
             assert picture.getpixel((870, 350))[:3] == (0xD5, 0x5E, 0x00)
     other = tags(page(private, "cluster"))
     assert (other["og:title"], other["og:description"]) == (
@@ -194,4 +195,11 @@ def test_any_static_host_serves_the_folder(private):
         soup = BeautifulSoup(html.read_text("utf-8"), "html.parser")
         found = [t.get("href") or t.get("src") for t in soup.select("[href], [src]")]
         assert not [address for address in found if address.startswith("/")], html
-    assert not list(private.rglob("fontawesome.js*"))
+
+
+def test_pages_load_no_script_that_they_do_not_use(private):
+    for name, formulas in (("index", False), ("cluster", False), ("methods", True)):
+        loaded = {urlsplit(tag["src"]).path for tag in page(private, name).select("script[src]")}
+        names = {address.rpartition("/")[2] for address in loaded}
+        assert "bootstrap.js" in names and "fontawesome.js" not in names
+        assert ("katex.min.js" in names) == formulas, name

@@ -124,7 +124,12 @@ def test_layer_cka_sees_the_hidden_layers(theta, oracle, task):
 
 
 def test_layer_cka_of_convolutions_and_of_an_activation_used_twice(task):
-    assert s.layer_cka(*[mcu.train(task, "cnn", epochs=0)] * 2, task, "forget").layer.nunique() == 2
+    def convolving():
+        convolution = nn.Unflatten(-1, (1, 8, 8)), nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten()
+        return nn.Sequential(*convolution, nn.Linear(72, 6), nn.ReLU(), nn.Linear(6, 10))
+
+    theta = mcu.train(task, convolving, epochs=0)
+    assert s.layer_cka(theta, theta, task, "forget").layer.nunique() == 2
 
     class Twice(nn.Module):
         def __init__(self):

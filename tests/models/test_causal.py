@@ -126,6 +126,7 @@ def test_checkpointing_and_bfloat16_change_memory_and_precision_only(task, theta
             backbone.gradient_checkpointing_enable()
         model = with_lora(backbone, rank=2, **options)
         architecture = mcu.Architecture(model)
+        assert architecture.names == theta.architecture.names  # a checkpoint fits both
         rows, kept = theta.rows.clone().requires_grad_(), []
         hooks = torch.autograd.graph.saved_tensors_hooks(
             lambda t: kept.append(t.nbytes) or t, lambda t: t

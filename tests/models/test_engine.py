@@ -114,9 +114,14 @@ def test_a_row_does_not_depend_on_its_neighbours():
     assert torch.equal(few, many[:2])
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
-def test_rows_and_modules_agree(task, name):
-    stack = mcu.train(task, name, epochs=1)
+def convolving():
+    layers = nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2)
+    return nn.Sequential(nn.Unflatten(-1, (1, 8, 8)), *layers, nn.Flatten(), nn.Linear(256, 10))
+
+
+@pytest.mark.parametrize("model", ["mlp", convolving])
+def test_rows_and_modules_agree(task, model):
+    stack = mcu.train(task, model, epochs=1)
     x, _ = task.split("test")
     together = stack.architecture.logits(stack.rows, x[:, :20])
     for b in range(len(task)):

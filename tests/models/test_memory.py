@@ -26,7 +26,12 @@ def tight(monkeypatch):
     return divided
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def convolving():
+    layers = nn.Conv2d(1, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2)
+    return nn.Sequential(nn.Unflatten(-1, (1, 8, 8)), *layers, nn.Flatten(), nn.Linear(256, 10))
+
+
+@pytest.mark.parametrize("model", ["mlp", convolving])
 def test_training_and_measuring_in_parts_equal_the_whole(model, tight, monkeypatch):
     task = mcu.load_task("digits", seeds=5, train=100)
     parts = mcu.train(task, model, epochs=2)
@@ -95,5 +100,5 @@ def test_a_module_that_must_see_its_input_is_not_divided():
             return super().forward(x) if x.sum() > 0 else x
 
     architecture = Architecture(Curious(3, 3))
-    state = architecture.named(torch.zeros(1, architecture.size))
+    state = architecture.named(torch.zeros(architecture.size))
     assert memory.how_many(architecture, state, torch.zeros(9, 2**16, 3), 9) == 9

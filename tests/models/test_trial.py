@@ -9,7 +9,6 @@ from torch.utils.checkpoint import checkpoint
 
 import mcu_lite as mcu
 from mcu_lite.models.architecture import Architecture
-from mcu_lite.models.seeding import calls_seeded
 from mcu_lite.models.stack import Stack
 
 
@@ -162,21 +161,6 @@ def pruned():
 def test_what_makes_no_row_is_refused(module, error, says):
     with pytest.raises(error, match=says):
         called(module())
-
-
-def test_what_modules_draw_is_fixed_by_the_seed_of_their_calls():
-    architecture, _ = called(nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5)))
-    rows, x = torch.ones(2, architecture.size), torch.ones(2, 6, 4)
-
-    def two(seed):
-        with calls_seeded(seed):
-            return [architecture.logits(rows, x) for _ in range(2)]
-
-    before = torch.get_rng_state()
-    (one, other), again = two(0), two(0)
-    assert torch.equal(one, again[0]) and torch.equal(other, again[1])
-    assert not torch.equal(one, other) and not torch.equal(one, two(1)[0])
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_module_that_draws_nothing_leaves_the_random_state():

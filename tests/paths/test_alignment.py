@@ -156,7 +156,7 @@ def frozen():
 @pytest.mark.parametrize(
     "build",
     [
-        mcu.MODELS["cnn"],
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)),
         Shortcut,
         Backwards,
         lambda: Undecided(4, 4),

@@ -59,7 +59,7 @@ def test_curves_are_the_same(task, original, curve):
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("digits", "mlp"), ("digits", "cnn"), ("patches", "resnet_small"), ("authors", "transformer")],
+    [("digits", "mlp"), ("patches", "resnet_small"), ("authors", "transformer")],
 )
 def test_every_quick_metric_of_equal_models_is_the_same(name, model):
     task = mcu.load_task(name, seeds=2)

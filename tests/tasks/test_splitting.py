@@ -249,11 +249,11 @@ class Pair(nn.Linear):
 @pytest.mark.parametrize(
     ("inputs", "build", "says"),
     [
-        (X.byte(), lambda: nn.Linear(6, 2), "torch.uint8 .*of torch.float32.*same dtype"),
+        (X.byte(), lambda: nn.Linear(6, 2), "torch.uint8 .*same dtype, .*Byte and Float"),
         (
             X,
             lambda: nn.Linear(6, 2).double(),
-            "torch.float32 .*of torch.float64.*same dtype",
+            "torch.float32 .*same dtype, .*Float and Double",
         ),
         (X, lambda: nn.Linear(7, 2), r"shape \(2, 6\).*RuntimeError: .*cannot be multiplied"),
         (X, lambda: Pair(6, 2), "tensor of logits, got tuple"),
@@ -261,7 +261,7 @@ class Pair(nn.Linear):
 )
 def test_a_module_that_cannot_take_the_inputs_is_refused(inputs, build, says):
     task = mcu.task_of(inputs, Y, forget=0.2, seeds=1)
-    with pytest.raises(ValueError, match=rf"logits of shape \(n, 2\).*{says}") as caught:
+    with pytest.raises(ValueError, match=rf"module .*{says}") as caught:
         mcu.train(task, build, epochs=1)
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -273,7 +273,7 @@ def test_batch_norm_is_refused_a_last_batch_of_one_example():
         return nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
     assert mcu.train(task, normed, epochs=1, batch=31).rows.isfinite().all()
-    with pytest.raises(ValueError, match="from a last batch of 1, .*more than 1 value per channel"):
+    with pytest.raises(ValueError, match="more than 1 value per channel.*, in a last batch of 1"):
         mcu.train(task, normed, epochs=1, batch=32)
     assert len(mcu.train(task, lambda: nn.Linear(6, 2), epochs=1, batch=32))
 
