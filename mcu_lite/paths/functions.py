@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map_only
 
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.batching import on_16_bytes
-from mcu_lite.models.templates import apart, copied
+from mcu_lite.models.templates import copied
 from mcu_lite.unlearning.objectives import Objective
 
 
@@ -30,7 +30,7 @@ def function_objective(function: Callable, architecture: Architecture) -> Object
             weight.data = part
         buffers = {n: buffer.clone() for n, buffer in module.named_buffers()}
         value = function(module)
-        if changed := apart(buffers, dict(module.named_buffers())):
+        if changed := [n for n, b in module.named_buffers() if not torch.equal(b, buffers[n])]:
             raise ValueError(f"module changes its buffer {changed[0]!r}, which a row cannot carry")
         if not isinstance(value, Tensor) or value.ndim:
             got = getattr(value, "shape", value)
