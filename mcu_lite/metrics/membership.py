@@ -15,10 +15,23 @@ def mia_auc(outputs: Outputs, split: str) -> np.ndarray:
     0.5 means indistinguishable, as a random forget set is to the retrained model. A whole class
     is not: that model never saw it, its loss there is the higher one, and the AUC close to 0.
     """
-    members, others = outputs.loss("forget"), outputs.loss("test", "nonmember")
-    n, m = members.shape[-1], others.shape[-1]
-    ranks = rankdata(np.concatenate([-members, -others], -1), axis=-1)[:, :n]
-    return (ranks.sum(-1) - n * (n + 1) / 2) / (n * m)
+    return membership_scores(outputs.loss("forget"), outputs.loss("test", "nonmember")).mean(-1)
+
+
+def membership_scores(members: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Share of other examples with a higher loss, ties counted half, shape (..., n).
+
+    The score that an attack by loss gives to a single example: 1 means that the model is
+    surer of it than of any example that it never saw, 0.5 that it cannot be told from those.
+    Its mean is the AUC. `members` (..., n) and `others` (..., m) are losses of the same models.
+    """
+    if members.shape[:-1] != others.shape[:-1] or not others.shape[-1]:
+        raise ValueError(
+            f"members and others must be losses of the same models, got shapes {members.shape} "
+            f"and {others.shape}"
+        )
+    among_all = rankdata(np.concatenate([members, others], -1), axis=-1)[..., : members.shape[-1]]
+    return 1 - (among_all - rankdata(members, axis=-1)) / others.shape[-1]
 
 
 @metric("mia_fitted", "membership inference (fitted attack, AUC)", "oracle", ("forget",), slow=True)
@@ -28,11 +41,11 @@ def mia_fitted(outputs: Outputs, split: str) -> np.ndarray:
     A logistic regression on loss, entropy and margin learns from the retain images and one
     half of the test images; it is judged on the forget images and the other half.
     """
-    half = len(outputs.loss("test")[0]) // 2
-    known_in, asked = _features(outputs, "retain"), _features(outputs, "forget")
-    outside = _features(outputs, "test", "nonmember")
+    half = outputs.loss("test").shape[-1] // 2
+    retain, forget = _features(outputs, "retain"), _features(outputs, "forget")
+    test = _features(outputs, "test", "nonmember")
     return np.array(
-        [_attack(*part) for part in zip(known_in, outside[:, :half], asked, outside[:, half:])]
+        [_attack(*part) for part in zip(retain, test[:, :half], forget, test[:, half:])]
     )
 
 
@@ -43,17 +56,18 @@ def _features(outputs: Outputs, split: str, labels: str | None = None) -> np.nda
     return np.stack([outputs.loss(split, labels), *spread], -1)
 
 
-def _attack(inside: np.ndarray, outside: np.ndarray, asked: np.ndarray, rest: np.ndarray) -> float:
-    # Imported here, where few come by: it takes longer than the rest of the module together.
+def _attack(
+    members: np.ndarray, others: np.ndarray, forget: np.ndarray, unseen: np.ndarray
+) -> float:
+    # Imported here, because it takes longer than the rest of the package together.
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    x, judged = np.concatenate([inside, outside]), np.concatenate([asked, rest])
+    x, judged = np.concatenate([members, others]), np.concatenate([forget, unseen])
     if not (np.isfinite(x).all() and np.isfinite(judged).all()):
         return float("nan")
     centre, scale = x.mean(0), x.std(0) + 1e-12
-    member = np.arange(len(x)) < len(inside)
-    attack = LogisticRegression(class_weight="balanced").fit((x - centre) / scale, member)
-    return roc_auc_score(
-        np.arange(len(judged)) < len(asked), attack.decision_function((judged - centre) / scale)
-    )
+    attack = LogisticRegression(class_weight="balanced")
+    attack.fit((x - centre) / scale, np.arange(len(x)) < len(members))
+    scores = attack.decision_function((judged - centre) / scale)
+    return roc_auc_score(np.arange(len(judged)) < len(forget), scores)
