@@ -31,8 +31,7 @@ def exact_match(outputs: Outputs, split: str) -> np.ndarray:
     Nothing has to be generated: greedy decoding gives the answer if and only if every token of
     the answer is the most probable one after those before it.
     """
-    right = outputs.logits[split].argmax(-1) == outputs.labels[split]
-    return np.minimum.reduceat(right, outputs.starts[split], -1).mean(-1)
+    return outputs.right(split).mean(-1)
 
 
 @metric("truth_ratio", "truth ratio", "oracle", ("forget",), needs_texts=True)

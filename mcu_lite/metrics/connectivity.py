@@ -62,9 +62,7 @@ def monotonicity(values: np.ndarray) -> np.ndarray:
 def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
     """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
 
-    Parameters
-    ----------
-    better : {"higher", "lower"}
+    `better` values are "higher" or "lower" ones.
 
     Examples
     --------
@@ -72,18 +70,12 @@ def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple
     (0.25, 0.5)
     """
     known("direction", better, ("higher", "lower"))
-    sign = 1.0 if better == "higher" else -1.0
-    gain = sign * np.asarray(values, float)
-    inside = np.r_[False, gain > max(gain[0], gain[-1]), False]
-    starts, stops = (
-        np.flatnonzero(np.diff(inside.astype(int)) == 1),
-        np.flatnonzero(np.diff(inside.astype(int)) == -1),
-    )
-    if not len(starts):
-        return float("nan"), float("nan")
-    ts = np.asarray(ts, float)
-    longest = np.argmax(ts[stops - 1] - ts[starts])
-    return float(ts[starts[longest]]), float(ts[stops[longest] - 1])
+    gain = np.asarray(values, float) * (1.0 if better == "higher" else -1.0)
+    inside = gain > max(gain[0], gain[-1])
+    runs = np.split(np.arange(len(gain)), np.flatnonzero(np.diff(inside)) + 1)
+    within = [np.asarray(ts, float)[run[[0, -1]]] for run in runs if inside[run[0]]]
+    low, high = max(within, key=np.ptp, default=(np.nan, np.nan))
+    return float(low), float(high)
 
 
 def measures(table: pd.DataFrame) -> pd.DataFrame:
@@ -107,12 +99,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     >>> measures(hill)[["barrier", "dip", "roughness", "monotonicity"]].round(2).values.tolist()
     [[2.0, 0.0, 2.0, 0.5]]
     """
-    _check_table(table, ("t", "value"))
-    keys = [c for c in table if c not in ("t", "value")]
-    wide = table.pivot(index=keys, columns="t", values="value").sort_index(axis=1)
-    if wide.shape[1] < 2:
-        raise ValueError("table must hold curves, measured at two or more t")
-    _check_whole(wide, table)
+    wide = curves(table, [c for c in table if c not in ("t", "value")])
     values, ts = wide.to_numpy(), wide.columns.to_numpy()
     lines = wide.index.to_frame(index=False)
     return lines.assign(
@@ -126,22 +113,25 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _check_table(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """Without a column that tells its curves apart, a table of several cannot be read."""
-    if not isinstance(table, pd.DataFrame) or not set(columns) <= set(table):
-        got = list(table) if isinstance(table, pd.DataFrame) else type(table).__name__
-        raise ValueError(f"table must be a table with columns {columns}, got {got}")
-    if table.duplicated([c for c in table if c != "value"]).any():
+def curves(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """One line a curve, by its `keys`, with its values at T values of t, shape (curves, T).
+
+    A gap would look like a diverged model, and without a column that tells curves apart a table
+    of several cannot be read: both are refused.
+    """
+    for column in ("t", "value"):
+        known("column", column, list(table))
+    if table.duplicated([*keys, "t"]).any():
         raise ValueError(
             "table must hold one value for each curve, seed, split, metric and t; for several "
             "curves add a column that names them"
         )
-
-
-def _check_whole(wide: pd.DataFrame, table: pd.DataFrame) -> None:
-    """A gap in `wide` would look like a diverged seed."""
+    wide = table.pivot(index=keys, columns="t", values="value")
+    if wide.shape[1] < 2:
+        raise ValueError("table must hold curves, measured at two or more t")
     if wide.size > len(table):
         raise ValueError("table must hold curves that are measured at the same ts")
+    return wide
 
 
 def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -172,22 +162,23 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
-    _check_table(table, ("t", "split", "metric", "value"))
+    for column in ("metric", "split"):
+        known("column", column, list(table))
     losses = table[table.metric == "loss"]
     keys = [c for c in table if c not in ("t", "split", "metric", "value")]
-    if losses.t.nunique() < 2 or not {"retain", "forget"} <= set(losses.split):
-        raise ValueError("table must hold the loss on retain and forget at two or more t")
-    if losses.t.min() != 0 or losses.t.max() != 1:
-        raise ValueError(f"table must begin at t=0 and end at t=1, got {losses.t.unique()}")
-    wide = losses.pivot(index=["split", *keys], columns="t", values="value").sort_index(axis=1)
-    _check_whole(wide, losses)
-    ts, lines = wide.columns.to_numpy(), losses[keys].drop_duplicates(ignore_index=True)
-    own = pd.MultiIndex.from_frame(lines) if len(keys) > 1 else pd.Index(lines[keys[0]])
-    over = np.stack(
-        [s * excess(wide.loc[split].reindex(own), ts) - tolerance for split, s in _SIDES]
-    )
-    worst, by = over.max(-1).argmax(0), over.max(-1).max(0)
-    where = np.take_along_axis(over, worst[None, :, None], 0)[0].argmax(-1)
+    if not {"retain", "forget"} <= set(losses.split):
+        raise ValueError("table must hold the loss on retain and forget")
+    wide = curves(losses, ["split", *keys])
+    ts = wide.columns.to_numpy()
+    if ts[0] != 0 or ts[-1] != 1:
+        raise ValueError(f"table must begin at t=0 and end at t=1, got {ts}")
+    lines = losses[keys].drop_duplicates(ignore_index=True)
+    own = lines.set_index(keys).index
+    over = [s * excess(wide.loc[split].reindex(own), ts) - tolerance for split, s in _SIDES]
+    # Of both sides the worst t: by how much, and where.
+    worst, where = np.max(over, -1), np.argmax(over, -1)
+    by, side = worst.max(0), worst.argmax(0)
     connected = pd.array(np.where(np.isnan(by), pd.NA, by <= 0), dtype="boolean")
-    breaks = np.where(by > 0, np.array([split for split, _ in _SIDES])[worst], "")
-    return lines.assign(connected=connected, breaks=breaks, t=ts[where], by=by)
+    breaks = np.where(by > 0, np.array([split for split, _ in _SIDES])[side], "")
+    t = ts[np.choose(side, where)]
+    return lines.assign(connected=connected, breaks=breaks, t=t, by=by)

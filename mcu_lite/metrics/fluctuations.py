@@ -7,25 +7,16 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from mcu_lite.checks import known
-from mcu_lite.metrics.connectivity import excess
+from mcu_lite.metrics.connectivity import curves, excess
 
 
 def turns(values: np.ndarray, ignore: float = 0.05) -> np.ndarray:
-    """Count how often each curve, shape (..., T), changes its direction.
+    """Count how often each curve, shape (..., T), changes its direction: floats of shape (...).
 
-    Parameters
-    ----------
-    values : array, shape (..., T)
-    ignore : float in [0, 1)
-        Movements smaller than this share of the curve's range are no change of direction.
-
-    Returns
-    -------
-    array of float, shape (...)
-        0 for a monotone curve, 1 for one hump; NaN where a value is missing.
+    0 for a monotone curve, 1 for one hump; NaN where a value is missing. Movements smaller than
+    the share `ignore` of the curve's range are no change of direction.
     """
     if not 0 <= ignore < 1:
         raise ValueError(f"ignore must lie in [0, 1), got {ignore}")
@@ -54,49 +45,33 @@ def wiggle_correlations(
 ) -> pd.DataFrame:
     """Correlate, along t, what two metrics have above their straight lines between the ends.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `mcu_lite.run`, with the column ``name`` in place of split and metric: what the lines
-        are of, such as "forget loss".
-    pairs : sequence of pairs of names, optional
-        By default all.
+    The table is that of `mcu_lite.run`, with the column ``name`` in place of split and metric: what
+    the lines are of, such as "forget loss"; `pairs` of names are by default all.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One line a pair and seed: one, two, seed, correlation, strength, curves. Spearman's rank
-        correlation along t, curve by curve, then its mean over curves, so that differences between
-        curves are no relation; `strength` is the mean over curves of its absolute value, in which
-        curves of opposite signs do not cancel. A curve on which one of the two does not wiggle is
-        left out.
+    One line a pair and seed: one, two, seed, correlation, strength, curves. Spearman's rank
+    correlation along t, curve by curve, then its mean over curves, so that differences between
+    curves are no relation; `strength` is the mean over curves of its absolute value, in which
+    curves of opposite signs do not cancel. A curve on which one of the two does not wiggle is
+    left out.
     """
     known("column", "name", list(table))
     keys = [c for c in table if c not in ("t", "name", "value", "split", "metric")]
-    wide = table.pivot(index=["name", *keys], columns="t", values="value").sort_index(axis=1)
-    above = excess(wide.to_numpy(), wide.columns.to_numpy())
+    wide = curves(table, ["name", *keys])
+    above = pd.DataFrame(excess(wide, wide.columns), wide.index).iloc[:, 1:-1]
     # The ends are 0 by definition. What is equal but for rounding must tie.
-    inner = np.round(above[:, 1:-1], 9)
+    ranks = above.round(9).rank(axis=1).where(above.notna().all(axis=1), axis=0)
     names = list(table["name"].unique())
-    ranks = {n: _ranks(inner[wide.index.get_level_values("name") == n]) for n in names}
-    curves = wide.loc[names[0]].index
-    if any(not wide.loc[n].index.equals(curves) for n in names):
+    own = {name: ranks.loc[name] for name in names}
+    if any(not own[name].index.equals(own[names[0]].index) for name in names):
         raise ValueError("table must hold every name for every curve and seed")
     lines = []
-    for a, b in combinations(names, 2) if pairs is None else pairs:
-        x, y = (ranks[known("name", n, names)] for n in (a, b))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            each = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
-        found = pd.DataFrame({"rho": each, "size": np.abs(each)})
-        own = found.groupby(curves.get_level_values("seed").to_numpy()).agg(
+    for one, two in combinations(names, 2) if pairs is None else pairs:
+        x, y = (own[known("name", name, names)] for name in (one, two))
+        rho = x.corrwith(y, axis=1)
+        found = pd.DataFrame({"rho": rho, "size": rho.abs()}).groupby("seed")
+        found = found.agg(
             correlation=("rho", "mean"), strength=("size", "mean"), curves=("rho", "count")
         )
-        lines.append(own.rename_axis("seed").reset_index().assign(one=a, two=b))
+        lines.append(found.reset_index().assign(one=one, two=two))
     columns = ["one", "two", "seed", "correlation", "strength", "curves"]
     return pd.concat(lines, ignore_index=True)[columns]
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Centred ranks of each line, shape (n, T)."""
-    ranks = rankdata(values, axis=-1)
-    return ranks - ranks.mean(-1, keepdims=True)
