@@ -9,7 +9,7 @@ import numpy as np
 
 from mcu_lite.checks import SPLITS, known
 from mcu_lite.metrics.evaluation import outputs_of
-from mcu_lite.metrics.membership import membership_scores
+from mcu_lite.metrics.predictions import membership_scores
 from mcu_lite.metrics.registry import Source
 from mcu_lite.paths.curves import Path, spaced
 from mcu_lite.tasks.task import Task
@@ -27,7 +27,7 @@ class Followed:
     loss : array, shape (T, B, n)
         Cross-entropy of the observed label, in nats.
     membership : array, shape (T, B, n)
-        Scores of `mcu_lite.metrics.membership.membership_scores`.
+        Scores of `mcu_lite.metrics.predictions.membership_scores`.
     """
 
     ts: np.ndarray

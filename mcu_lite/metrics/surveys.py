@@ -69,17 +69,12 @@ def both_hold(table: pd.DataFrame, ends: pd.DataFrame, tolerance: float = 0.1) -
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
-    losses = table[table.metric == "loss"]
-    wide = losses.pivot(index=["point", "x", "y", "seed"], columns="split", values="value")
+    point = ["point", "x", "y", "seed"]
+    losses = table[table.metric == "loss"].pivot(index=point, columns="split", values="value")
+    losses = losses.reset_index()
     at = ends[ends.metric == "loss"].pivot(index="seed", columns=["split", "t"], values="value")
-    wide = wide.reset_index("x")
-    foot, seeds = wide.x.clip(0, 1), wide.index.get_level_values("seed")
-    line = {
-        split: (1 - foot) * at[split, 0.0].loc[seeds].to_numpy()
-        + foot * at[split, 1.0].loc[seeds].to_numpy()
-        for split in ("retain", "forget")
-    }
-    wide["retain"] = wide.retain <= line["retain"] + tolerance
-    wide["forget"] = wide.forget >= line["forget"] - tolerance
-    wide["both"] = wide.retain & wide.forget
-    return wide.reset_index()[["point", "x", "y", "seed", "retain", "forget", "both"]]
+    foot, at = losses.x.clip(0, 1), at.loc[losses.seed].reset_index(drop=True)
+    line = {s: (1 - foot) * at[s, 0.0] + foot * at[s, 1.0] for s in ("retain", "forget")}
+    retain = losses.retain <= line["retain"] + tolerance
+    forget = losses.forget >= line["forget"] - tolerance
+    return losses[point].assign(retain=retain, forget=forget, both=retain & forget)

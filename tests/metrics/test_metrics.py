@@ -8,7 +8,7 @@ from scipy.stats import entropy
 from sklearn.metrics import log_loss, roc_auc_score
 
 import mcu_lite as mcu
-from mcu_lite.metrics import connectivity, registry, to_oracle
+from mcu_lite.metrics import connectivity, predictions, registry
 from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.metrics.similarity import disagreement
 
@@ -17,10 +17,10 @@ def test_js_and_kl_against_scipy():
     p, q = np.random.default_rng(0).normal(size=(2, 50, 6)) * 3
     a, b = softmax(p, -1), softmax(q, -1)
     np.testing.assert_allclose(
-        to_oracle.js(np.log(a), np.log(b)), jensenshannon(a, b, axis=-1) ** 2, atol=1e-12
+        predictions.js(np.log(a), np.log(b)), jensenshannon(a, b, axis=-1) ** 2, atol=1e-12
     )
     np.testing.assert_allclose(
-        to_oracle.kl(np.log(a), np.log(b)), entropy(a, b, axis=-1), atol=1e-12
+        predictions.kl(np.log(a), np.log(b)), entropy(a, b, axis=-1), atol=1e-12
     )
 
 
@@ -50,7 +50,7 @@ def test_zrf_is_one_minus_the_jensen_shannon_divergence_in_bits():
     outputs = registry.Outputs(
         {"forget": own}, {}, incompetent=registry.Outputs({"forget": other}, {})
     )
-    assert to_oracle.zrf(outputs, "forget") == pytest.approx(1 - np.mean(apart))
+    assert predictions.zrf(outputs, "forget") == pytest.approx(1 - np.mean(apart))
 
 
 def huge(stack):

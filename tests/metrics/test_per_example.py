@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 import mcu_lite as mcu
 from mcu_lite.figures.images import as_png, pixels, some_of_each, strip
-from mcu_lite.metrics.membership import membership_scores
+from mcu_lite.metrics.predictions import membership_scores
 
 TS = [0.0, 0.25, 1.0]
 
