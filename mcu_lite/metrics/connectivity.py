@@ -1,7 +1,4 @@
-"""What is derived from a metric along t, the verdict on connectivity included.
-
-Every function of `values` takes an array of shape (..., T).
-"""
+"""What is derived from a metric along t, the verdict on connectivity included."""
 
 from __future__ import annotations
 
@@ -21,45 +18,6 @@ def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
     values, ts = np.asarray(values, float), np.asarray(ts, float)
     ts = (ts - ts[0]) / (ts[-1] - ts[0])
     return values - ((1 - ts) * values[..., :1] + ts * values[..., -1:])
-
-
-def barrier(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    """Largest excess of a loss over the straight line, at least 0 (Frankle et al., 2020).
-
-    Examples
-    --------
-    >>> float(barrier([1, 4, 3], [0, 0.5, 1]))
-    2.0
-    """
-    return excess(values, ts).max(-1)
-
-
-def roughness(values: np.ndarray) -> np.ndarray:
-    """Total variation beyond that of a straight line; 0 for a monotone curve.
-
-    Examples
-    --------
-    >>> float(roughness([1, 4, 3])), float(roughness([1, 2, 3]))
-    (2.0, 0.0)
-    """
-    values = np.asarray(values, float)
-    return np.abs(np.diff(values)).sum(-1) - np.abs(values[..., -1] - values[..., 0])
-
-
-def monotonicity(values: np.ndarray) -> np.ndarray:
-    """Net change over total variation: 1 for a monotone curve, 0 for one that returns.
-
-    NaN for a curve that holds NaN, as those of models that diverged do.
-
-    Examples
-    --------
-    >>> float(monotonicity([1, 4, 3]))
-    0.5
-    """
-    values = np.asarray(values, float)
-    variation = np.abs(np.diff(values)).sum(-1)
-    net = np.abs(values[..., -1] - values[..., 0])
-    return np.divide(net, variation, out=np.ones_like(net), where=variation != 0)
 
 
 def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
@@ -92,8 +50,11 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One line a curve, seed, split and metric: its start, middle and end, barrier (largest
-        excess over the straight line), dip (largest deficit), roughness and monotonicity.
+        One line a curve, seed, split and metric: its start, middle and end; barrier, the largest
+        excess over the straight line between the ends, at least 0 (Frankle et al., 2020); dip, the
+        largest deficit; roughness, the total variation beyond the net change, 0 for a monotone
+        curve; and monotonicity, net change over total variation, 1 for a monotone curve and 0 for
+        one that returns. NaN where a value of the curve is missing.
 
     Examples
     --------
@@ -103,16 +64,17 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     [[2.0, 0.0, 2.0, 0.5]]
     """
     wide = curves(table, [c for c in table if c not in ("t", "value")])
-    values, ts = wide.to_numpy(), wide.columns.to_numpy()
-    lines = wide.index.to_frame(index=False)
-    return lines.assign(
+    values, ts = wide.to_numpy(float), wide.columns.to_numpy()
+    variation = np.abs(np.diff(values)).sum(-1)
+    net = np.abs(values[:, -1] - values[:, 0])
+    return wide.index.to_frame(index=False).assign(
         start=values[:, 0],
         middle=values[:, len(ts) // 2],
         end=values[:, -1],
-        barrier=barrier(values, ts),
-        dip=barrier(-values, ts),
-        roughness=roughness(values),
-        monotonicity=monotonicity(values),
+        barrier=excess(values, ts).max(-1),
+        dip=excess(-values, ts).max(-1),
+        roughness=variation - net,
+        monotonicity=np.divide(net, variation, out=np.ones_like(net), where=variation != 0),
     )
 
 

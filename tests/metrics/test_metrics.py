@@ -96,22 +96,27 @@ def test_fitted_attack_finds_members_of_the_original(theta, oracle, task):
     assert auc[0] > 0.6 > 0.55 > abs(auc[1] - 0.5) + 0.35
 
 
+def measured(*curves, ts):
+    lines = [(k, t, v) for k, curve in enumerate(curves) for t, v in zip(ts, curve)]
+    return mcu.measures(pd.DataFrame(lines, columns=["curve", "t", "value"]))
+
+
 def test_derived_measures_on_closed_forms():
     ts = np.linspace(0, 1, 101)
     bump = 4 * ts * (1 - ts)
-    assert connectivity.barrier(bump + ts, ts) == pytest.approx(1.0)
-    assert connectivity.roughness(bump) == pytest.approx(2.0)
-    assert connectivity.monotonicity(bump) == pytest.approx(0.0)
-    assert connectivity.roughness(ts**2) == pytest.approx(0.0)
-    assert connectivity.monotonicity(1 - ts) == pytest.approx(1.0)
-    assert connectivity.monotonicity(0 * ts) == 1.0
+    found = measured(bump + ts, bump, ts**2, 1 - ts, 0 * ts, ts=ts)
+    assert found.barrier[0] == pytest.approx(1.0)
+    assert found.dip[2] == pytest.approx(0.25)
+    assert found.roughness[1:].tolist() == pytest.approx([2, 0, 0, 0])
+    assert found.monotonicity[1:].tolist() == pytest.approx([0, 1, 1, 1])
     assert connectivity.effective_interval(bump, ts, "higher") == (0.01, 0.99)
     assert np.isnan(connectivity.effective_interval(ts, ts, "higher")).all()
 
 
 def test_a_diverged_curve_is_not_taken_for_a_monotone_one():
     curves = [[1.0, 4.0, 3.0], [1.0, np.nan, 3.0], [np.nan] * 3]
-    np.testing.assert_equal(connectivity.monotonicity(curves), [0.5, np.nan, np.nan])
+    found = measured(*curves, ts=[0.0, 0.5, 1.0])
+    np.testing.assert_equal(found.monotonicity.to_numpy(), [0.5, np.nan, np.nan])
 
 
 def test_measures_summarise_every_curve_of_a_table():
