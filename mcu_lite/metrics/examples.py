@@ -12,7 +12,7 @@ from mcu_lite.metrics.evaluation import outputs_of
 from mcu_lite.metrics.predictions import membership_scores
 from mcu_lite.metrics.registry import Source
 from mcu_lite.paths.curves import Path, spaced
-from mcu_lite.tasks.task import Task
+from mcu_lite.tasks.task import Task, check_rows
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ def follow(
     index = getattr(task, known("split", split, SPLITS))
     if task.truth.ndim > 1:
         raise ValueError(f"task must have one label an example, but {task.name!r} is of texts")
-    if path.control.shape[1] != len(task):
-        raise ValueError(f"path has {path.control.shape[1]} curves, task {len(task)} splits")
+    check_rows(path.control[0], task, "path")
     ts = spaced(ts)
     rows, followed = path.rows(ts), []
     for b, labels in enumerate(task.labels):

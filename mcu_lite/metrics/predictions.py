@@ -57,9 +57,8 @@ def mia_fitted(outputs: Outputs, split: str) -> np.ndarray:
     half = outputs.loss("test").shape[-1] // 2
     retain, forget = _features(outputs, "retain"), _features(outputs, "forget")
     test = _features(outputs, "test", "nonmember")
-    return np.array(
-        [_attack(*part) for part in zip(retain, test[:, :half], forget, test[:, half:])]
-    )
+    sets = zip(retain, test[:, :half], forget, test[:, half:])
+    return np.array([np.nan if d else _attack(*own) for d, own in zip(outputs.diverged, sets)])
 
 
 def _features(outputs: Outputs, split: str, labels: str | None = None) -> np.ndarray:
@@ -77,8 +76,6 @@ def _attack(
     from sklearn.metrics import roc_auc_score
 
     x, judged = np.concatenate([members, others]), np.concatenate([forget, unseen])
-    if not (np.isfinite(x).all() and np.isfinite(judged).all()):
-        return float("nan")
     centre, scale = x.mean(0), x.std(0) + 1e-12
     attack = LogisticRegression(class_weight="balanced")
     attack.fit((x - centre) / scale, np.arange(len(x)) < len(members))

@@ -60,8 +60,9 @@ class Outputs:
         for split, logits in self.logits.items():
             # With the classes first in memory, sums over few of them run along many examples.
             own = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
-            own = own - own.max(0)
-            own -= np.log(np.exp(own).sum(0))
+            with np.errstate(invalid="ignore"):  # of outputs that are not finite
+                own = own - own.max(0)
+                own -= np.log(np.exp(own).sum(0))
             found[split] = np.moveaxis(own, 0, -1)
         return found
 
@@ -71,7 +72,7 @@ class Outputs:
 
         Whatever is measured of them is missing (NaN).
         """
-        return ~np.logical_and.reduce([np.isfinite(z).all((1, 2)) for z in self.logits.values()])
+        return ~np.logical_and.reduce([np.isfinite(z).all((1, 2)) for z in self.log_p.values()])
 
     def right(self, split: str) -> np.ndarray:
         """Whether the label is the most probable class, of texts each token, (M, n) of bool."""

@@ -46,22 +46,16 @@ def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
     return np.array([cohen_kappa_score(*k) if ok else np.nan for *k, ok in zip(p, q, defined)])
 
 
-def cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def cka(x: np.ndarray, y: np.ndarray) -> float:
     """Linear centred kernel alignment (Kornblith et al., 2019): 1 up to rotation and scale.
 
-    Of activations (n, p) and (n, q), or (B, n, p) and (B, n, q), on the same n examples; shape ()
-    or (B,). NaN where activations do not vary.
+    Of activations (n, p) and (n, q) on the same n examples; NaN where they do not vary.
     """
-    x, y = (np.asarray(v, dtype=float) for v in (x, y))
-    if x.ndim not in (2, 3) or x.shape[:-1] != y.shape[:-1]:
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
         raise ValueError(f"x and y must hold the same examples, got {x.shape} and {y.shape}")
-    x, y = (v - v.mean(-2, keepdims=True) for v in (x, y))
-
-    def overlap(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return ((np.swapaxes(u, -1, -2) @ v) ** 2).sum((-2, -1))
-
-    with np.errstate(invalid="ignore"):
-        return overlap(x, y) / np.sqrt(overlap(x, x) * overlap(y, y))
+    x, y = (v - v.mean(0) for v in (x, y))
+    xy, xx, yy = (np.linalg.norm(u.T @ v) for u, v in ((x, y), (x, x), (y, y)))
+    return float(xy**2 / (xx * yy)) if xx and yy else np.nan
 
 
 def layer_cka(a: Stack, b: Stack, task: Task, split: str = "test") -> pd.DataFrame:
@@ -77,7 +71,7 @@ def layer_cka(a: Stack, b: Stack, task: Task, split: str = "test") -> pd.DataFra
         if list(u) != list(v) or not u:
             raise ValueError(f"a and b must share activation modules, got {list(u)} and {list(v)}")
         lost = dead[i] or gone[i]
-        lines += [(seed, layer, np.nan if lost else float(cka(u[layer], v[layer]))) for layer in u]
+        lines += [(seed, layer, np.nan if lost else cka(u[layer], v[layer])) for layer in u]
     return pd.DataFrame(lines, columns=["seed", "layer", "cka"])
 
 

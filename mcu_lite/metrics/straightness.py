@@ -28,15 +28,13 @@ def logit_line(
     A metric bends along t even then, because it is no linear function of the logits. What a
     straight line in weight space bends more or less than this is due to the network.
 
-    `metrics` need nothing but logits and labels, and `task` one label an example. The table is
-    that of `mcu_lite.evaluate`; NaN for seeds of which a model diverged.
+    `metrics` need nothing but logits and labels. The table is that of `mcu_lite.evaluate`; NaN for
+    seeds of which a model diverged.
     """
     chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
     for m in chosen:
         if m.needs_oracle or m.needs_incompetent or m.needs_texts:
             raise ValueError(f"metric {m.name!r} needs more than the logits of two models")
-    if task.texts is not None:
-        raise ValueError(f"task must have one label an example, {task.name!r} is of texts")
     for stack in (a, b):
         check_rows(stack, task)
     ts, values, cells = spaced(ts), [], [(m, split) for m in chosen for split in m.splits]

@@ -62,7 +62,7 @@ def test_the_mean_score_is_the_auc(followed, path, task):
 def test_bad_input_is_named(path, task):
     with pytest.raises(ValueError, match="unknown split 'all'"):
         mcu.follow(path, task, TS, split="all")
-    with pytest.raises(ValueError, match="2 curves, task 1"):
+    with pytest.raises(ValueError, match="path has 2 models but task has 1"):
         mcu.follow(path, mcu.load_task("digits", seeds=1), TS)
 
 
