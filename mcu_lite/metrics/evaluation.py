@@ -82,16 +82,10 @@ def evaluator(
     chosen = _choose(metrics, task, oracle)
     oracles = [{}] * len(task) if oracle is None else _oracles(oracle, task)
 
-    def applicable(architecture: Architecture) -> list[Metric]:
-        able = metrics is not None or architecture.renewable
-        return [m for m in chosen if able or not m.needs_incompetent]
-
     @cache
-    def incompetent(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
-        if not any(m.needs_incompetent for m in applicable(architecture)):
-            return {}
+    def incompetent(architecture: Architecture, dtype: torch.dtype, b: int) -> Outputs:
         row = incompetent_rows(architecture, task.seeds)[[b]].to(task.device, dtype)
-        return {"incompetent": split_outputs(architecture, row, task, b)}
+        return split_outputs(architecture, row, task, b)
 
     def measure(models: Path | Stack, ts: int | Sequence[float] = 41) -> pd.DataFrame:
         architecture = models.architecture
@@ -101,10 +95,14 @@ def evaluator(
         else:
             ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
         check_rows(rows[0], task, "models")
-        cells = [(m, split) for m in applicable(architecture) for split in m.splits]
+        able = metrics is not None or architecture.renewable
+        fit = [m for m in chosen if able or not m.needs_incompetent]
+        cells = [(m, split) for m in fit for split in m.splits]
         values = np.full((len(task), len(cells), len(ts)), np.nan)
         for b in np.flatnonzero(~models.diverged.cpu().numpy()):
-            others = oracles[b] | incompetent(architecture, rows.dtype, b)
+            others = oracles[b]
+            if any(m.needs_incompetent for m in fit):
+                others = others | {"incompetent": incompetent(architecture, rows.dtype, b)}
             outputs = replace(split_outputs(architecture, rows[:, b], task, b), **others)
             values[b] = [read(m, outputs, split) for m, split in cells]
         return tidy(values, ts, task, cells)

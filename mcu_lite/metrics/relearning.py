@@ -60,10 +60,10 @@ def relearn(
     classes = task.truth[task.forget].unique()
     if task.texts is None and len(classes) > 1:
         raise ValueError(f"task must forget one whole class, but it forgets {task.forgets}")
-    rngs = generators("forget examples to relearn", seed, task.seeds)
-    order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
-    if task.texts is not None:
-        order = torch.arange(n).repeat(len(task), 1)
+    order = torch.arange(n).repeat(len(task), 1)
+    if task.texts is None:
+        rngs = generators("forget examples to relearn", seed, task.seeds)
+        order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
     few, held = task.forget.gather(1, order.to(task.device)).split([examples, n - examples], 1)
     draw = batches(task.retain, batch, generators("relearning order", seed, task.seeds))
     everything = Stack.cat(list(named.values()))
@@ -74,12 +74,12 @@ def relearn(
         for name, own in zip(named, rows.split(sizes)):
             own = own.view(-1, len(task), own.shape[1])
             for b, test in enumerate(task.test):
-                parts, of_class = {"forget": held[b]}, torch.zeros_like(test, dtype=torch.bool)
+                parts, others = {"forget": held[b]}, test
                 if task.texts is None:
                     of_class = task.truth[test] == classes[0]
-                    parts["class"] = test[of_class]
+                    parts["class"], others = test[of_class], test[~of_class]
                 if step in (wanted[0], wanted[-1]):
-                    parts["test"] = test[~of_class]
+                    parts["test"] = others
                 source = Source(everything.architecture, own[:, b], task, b)
                 outputs = outputs_of(source, parts, task.truth)
                 for split in parts:
@@ -94,9 +94,9 @@ def relearn(
         logits = everything.architecture.logits(rows, inputs)
         return per_example(logits, torch.cat([pick(task.labels, chosen)] * times)).mean(1)
 
-    rate = {"lr": lr, "decay": lambda progress: 1.0, "weight_decay": 0.0}
-    rate |= {"draws": may_draw(everything.architecture), "label": "relearning"}
-    last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, **rate)
+    how = {"decay": lambda progress: 1.0, "weight_decay": 0.0, "label": "relearning"}
+    how["draws"] = may_draw(everything.architecture)
+    last, _ = descend(everything.rows, loss, steps=wanted[-1], lr=lr, seed=seed, **how)
     measure(wanted[-1], last)
     table = pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
     # A model that diverged on the way stays diverged: no number comes after a NaN.

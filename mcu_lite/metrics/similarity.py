@@ -170,20 +170,19 @@ def cue_response(stack: Stack, task: Task) -> pd.DataFrame:
 def pairwise(
     stacks: dict[str, Stack],
     measure: Callable[[Stack, Stack], np.ndarray],
-    seeds: Sequence[int] | None = None,
+    seeds: Sequence[int],
 ) -> pd.DataFrame:
     """Apply a measure to every unordered pair of stacks; tidy: a, b, seed, value.
 
     `measure` maps two stacks to an array (B,), such as ``partial(disagreement, task=task)``;
-    `seeds` names the B rows, such as ``task.seeds``, by default 0, 1, 2, ...
+    `seeds` names the B rows, such as ``task.seeds``.
     """
     if len(stacks) < 2:
         raise ValueError(f"stacks must hold at least two, got {list(stacks)}")
-    frames = []
-    for a, b in combinations(stacks, 2):
-        value = measure(stacks[a], stacks[b])
-        own = range(len(value)) if seeds is None else seeds
-        frames.append(pd.DataFrame({"a": a, "b": b, "seed": own, "value": value}))
+    frames = [
+        pd.DataFrame({"a": a, "b": b, "seed": seeds, "value": measure(stacks[a], stacks[b])})
+        for a, b in combinations(stacks, 2)
+    ]
     return pd.concat(frames, ignore_index=True)
 
 

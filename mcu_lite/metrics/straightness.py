@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mcu_lite.checks import known
+from mcu_lite.metrics.connectivity import curves
 from mcu_lite.metrics.evaluation import read, split_outputs, tidy
 from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.stack import Stack
@@ -59,9 +60,7 @@ def gain_between(table: pd.DataFrame, better: str) -> pd.DataFrame:
     its own better end. Seeds that diverged are left out.
     """
     sign = {"higher": 1.0, "lower": -1.0}[known("direction", better, ("higher", "lower"))]
-    if table.duplicated(["seed", "t"]).any():
-        raise ValueError("table must hold one curve, metric and split, it holds several values")
-    wide = sign * table.pivot(index="seed", columns="t", values="value").dropna()
+    wide = sign * curves(table, ["seed"]).dropna()
     if len(wide) < 2 or wide.shape[1] < 3:
         raise ValueError("table must hold two seeds, and a t between the ends")
     ends, inner = wide.iloc[:, [0, -1]], wide.iloc[:, 1:-1]

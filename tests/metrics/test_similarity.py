@@ -309,6 +309,6 @@ def test_every_pair_once(theta, oracle, task):
     order, _ = s.cluster(table)
     assert order in (["oracle", "θo", "again"], ["oracle", "again", "θo"]) or order[2] == "oracle"
     with pytest.raises(ValueError, match="at least two"):
-        s.pairwise({"θo": theta}, partial(s.disagreement, task=task))
+        s.pairwise({"θo": theta}, partial(s.disagreement, task=task), task.seeds)
     with pytest.raises(ValueError, match="1 models but task has 2"):
         s.disagreement(mcu.Stack.of(mcu.mlp()), mcu.Stack.of(mcu.mlp()), task)

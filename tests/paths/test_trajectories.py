@@ -203,7 +203,7 @@ def test_wrong_requests_are_refused(theta, task):
         straightness.gain_between(table_of([[0, 1, 0]] * 2, ts), "nicer")
     with pytest.raises(ValueError, match="two seeds"):
         straightness.gain_between(table_of([[0, 1, 0]], ts), "higher")
-    with pytest.raises(ValueError, match="several values"):
+    with pytest.raises(ValueError, match="one value for each"):
         straightness.gain_between(pd.concat([table_of([[0, 1, 0]] * 2, ts)] * 2), "higher")
 
 
