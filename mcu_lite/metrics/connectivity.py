@@ -160,9 +160,7 @@ def turns(values: np.ndarray, ignore: float = 0.05) -> np.ndarray:
     """
     if not 0 <= ignore < 1:
         raise ValueError(f"ignore must lie in [0, 1), got {ignore}")
-    values = np.asarray(values, dtype=float)
-    flat = values.reshape(-1, values.shape[-1])
-    return np.array([_turns(v, ignore) for v in flat]).reshape(values.shape[:-1])
+    return np.apply_along_axis(_turns, -1, np.asarray(values, dtype=float), ignore)
 
 
 def _turns(values: np.ndarray, ignore: float) -> float:
