@@ -170,8 +170,8 @@ def split_outputs(architecture: Architecture, rows: Tensor, task: Task, b: int) 
     labels[test] = task.truth[test]
     source = Source(architecture, rows, task, b)
     outputs = outputs_of(source, {s: getattr(task, s)[b] for s in SPLITS}, labels)
-    observed = task.labels[b, test]
-    outputs.labels["nonmember"] = observed[observed != IGNORED].cpu().numpy()
+    observed = task.labels[b, test].cpu().numpy()
+    outputs.labels["nonmember"] = observed[observed != IGNORED]
     return outputs
 
 
@@ -182,16 +182,17 @@ def outputs_of(source: Source, parts: dict[str, Tensor], labels: Tensor) -> Outp
     of each of its tokens, shape (N, L).
     """
     source = replace(source, architecture=source.architecture.evaluating())
-    given = {name: labels[index] != IGNORED for name, index in parts.items()}
-    own = {name: labels[index][given[name]].cpu().numpy() for name, index in parts.items()}
+    own = {name: labels[index].cpu().numpy() for name, index in parts.items()}
+    given = {name: part != IGNORED for name, part in own.items()}
+    own = {name: part[given[name]] for name, part in own.items()}
     index = torch.cat(list(parts.values()))
-    logits = _labelled(source, index, torch.cat(list(given.values()))).cpu().numpy()
+    logits = _labelled(source, index, labels[index] != IGNORED).cpu().numpy()
     # Views of one array.
     ends = np.cumsum([len(part) for part in own.values()])[:-1]
     logits = dict(zip(parts, np.split(logits, ends, axis=1)))
     starts = None
     if labels.ndim > 1:
-        lengths = {name: part.sum(1).cpu().numpy() for name, part in given.items()}
+        lengths = {name: part.sum(1) for name, part in given.items()}
         starts = {name: np.cumsum(n) - n for name, n in lengths.items()}
     return Outputs(logits, own, starts=starts, source=source)
 
