@@ -95,7 +95,7 @@ def test_cka_invariances():
 
 def test_cka_is_normalised_hsic():
     n = 20
-    x, y = RNG.normal(size=(3, n, 40)), RNG.normal(size=(3, n, 4))
+    x, y = RNG.normal(size=(n, 40)), RNG.normal(size=(n, 4))
 
     def hsic(u, v):
         """Gretton et al. (2005): the trace of K H L H, element by element of the kernels."""
@@ -104,9 +104,7 @@ def test_cka_is_normalised_hsic():
         h = np.eye(n) - 1 / n
         return np.trace(k @ h @ m @ h) / (n - 1) ** 2
 
-    expected = [hsic(u, v) / np.sqrt(hsic(u, u) * hsic(v, v)) for u, v in zip(x, y)]
-    np.testing.assert_allclose(s.cka(x, y), expected)
-    np.testing.assert_allclose(s.cka(x[0], y[0]), expected[0])
+    assert s.cka(x, y) == pytest.approx(hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y)))
 
 
 def test_layer_cka_sees_the_hidden_layers(theta, oracle, task):
@@ -120,7 +118,10 @@ def test_layer_cka_sees_the_hidden_layers(theta, oracle, task):
         assert value == pytest.approx(s.cka(u, v))
     assert len(table) == 4 and table.cka.between(0, 1).all()
     assert s.layer_cka(theta, theta, task, "forget").cka.to_numpy() == pytest.approx(1.0)
-    assert s.layer_cka(lost(theta), oracle, task).cka.isna().tolist() == [True, True, False, False]
+    overflowing = theta.with_rows(theta.rows * torch.tensor([[1e30], [1.0]]))
+    for broken in (lost(theta), overflowing):
+        found = s.layer_cka(broken, oracle, task).cka
+        assert found.isna().tolist() == [True, True, False, False]
 
 
 def test_layer_cka_of_convolutions_and_of_an_activation_used_twice(task):
@@ -170,8 +171,6 @@ def test_the_cue_is_one_pixel_of_the_corner(task):
         assert torch.equal(with_it[:2, :5].flatten(), expected)
         assert not without[:2, :5].any()
     assert torch.equal(s.without_cue(cued.flatten(1)), bare.flatten(1))
-    tall = s.with_cue(images, classes, size=5, strength=1.0).view(-1, 8, 8)
-    assert tall[7, 3, 1] == 1.0 and tall[7, :5, :2].sum() == 1.0
 
 
 def test_planting_marks_a_share_of_the_pool_by_its_true_class(task):
@@ -187,8 +186,6 @@ def test_planting_marks_a_share_of_the_pool_by_its_true_class(task):
     for bad in (-0.1, 1.1):
         with pytest.raises(ValueError, match="share"):
             s.plant_cue(task, share=bad)
-    with pytest.raises(ValueError, match="size"):
-        s.plant_cue(task, size=1)
     with pytest.raises(ValueError, match="64 pixels"):
         s.plant_cue(replace(task, inputs=task.inputs[:, :60]))
 
@@ -317,6 +314,6 @@ def test_every_pair_once(theta, oracle, task):
     order, _ = s.cluster(table)
     assert order in (["oracle", "θo", "again"], ["oracle", "again", "θo"]) or order[2] == "oracle"
     with pytest.raises(ValueError, match="at least two"):
-        s.pairwise({"θo": theta}, partial(s.disagreement, task=task))
-    with pytest.raises(ValueError, match="1 rows but task has 2"):
+        s.pairwise({"θo": theta}, partial(s.disagreement, task=task), task.seeds)
+    with pytest.raises(ValueError, match="1 models but task has 2"):
         s.disagreement(mcu.Stack.of(mcu.mlp()), mcu.Stack.of(mcu.mlp()), task)
