@@ -52,13 +52,28 @@ def main() -> None:
 
 
 def time_package() -> None:
-    lines = [*training(), *evaluation(), *curve_fitting(), *text()]
+    lines = [*importing(), *training(), *evaluation(), *curve_fitting(), *text()]
     threads = torch.get_num_threads()
     kind = "processor" if threads == 1 else "wall-clock"
     print(f"torch {torch.__version__}, {threads} of {os.cpu_count()} cores, {kind} time")
     print(f"medians of {ROUNDS} interleaved rounds:")
     print(pd.DataFrame(lines).to_string(index=False), flush=True)
     measure_adapters()
+
+
+def importing() -> list[dict]:
+    """The door and the numeric rooms, which the first use of a name loads."""
+
+    def side(code: str) -> Side:
+        def seconds() -> float:
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            return time.perf_counter() - began
+
+        return seconds
+
+    seconds = interleave(side("import mcu_lite as mcu; mcu.train"), side("import torch"))
+    return [line("import", "import torch", *seconds, "at least 0.75")]
 
 
 def training() -> list[dict]:

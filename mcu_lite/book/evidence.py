@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mcu_lite.book.text_study import SPOKEN, text_setting
-from mcu_lite.metrics.membership import auc
+from mcu_lite.metrics.predictions import membership_scores
 from mcu_lite.metrics.registry import Outputs, Reading, metric
 from mcu_lite.metrics.relearning import area, relearn
 from mcu_lite.metrics.straightness import logit_line
@@ -80,23 +80,29 @@ class Evidence:
     text: Evidence | None = None
 
 
-def on_half(function: Reading, first: int) -> Reading:
-    """Measure on every second forget and test example, from the first or the second one."""
+def on_half(function: Callable[[np.ndarray, np.ndarray], np.ndarray], first: int) -> Reading:
+    """Measure losses of every second forget and test example, from the first or the second one."""
 
     def read(outputs: Outputs, split: str) -> np.ndarray:
-        members = outputs.loss("forget")[:, first::2]
-        others = outputs.loss("test", "nonmember")[:, first::2]
-        return function(members, others)
+        members, others = outputs.loss("forget"), outputs.loss("test", "nonmember")
+        return function(members[:, first::2], others[:, first::2])
 
     return read
 
 
-for _name, _first in (("even", 0), ("odd", 1)):
-    _own = {"better": "oracle", "splits": ("forget",), "slow": True}
-    metric(f"loss_{_name}", f"loss, {_name} examples", **_own)(
-        on_half(lambda members, others: members.mean(-1), _first)
-    )
-    metric(f"auc_{_name}", f"membership, {_name} examples", **_own)(on_half(auc, _first))
+def _mean(members: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return members.mean(-1)
+
+
+def _auc(members: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return membership_scores(members, others).mean(-1)
+
+
+for _first, _half in enumerate(("even", "odd")):
+    for _kind, _function in (("loss", _mean), ("auc", _auc)):
+        metric(f"{_kind}_{_half}", f"{_kind}, {_half} half", "oracle", ("forget",), slow=True)(
+            on_half(_function, _first)
+        )
 
 
 def gather(setting: Setting, executor: Executor | None = None) -> Evidence:

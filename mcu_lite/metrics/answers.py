@@ -13,7 +13,7 @@ from mcu_lite.metrics.registry import Outputs, Source, metric
 from mcu_lite.tasks.texts import IGNORED, generate, written
 from mcu_lite.training.losses import per_example
 
-KNOWN = ("retain", "forget")
+LEARNED = ("retain", "forget")
 SAMPLE = 40
 """Questions of a split to which answers are generated, the first ones."""
 
@@ -31,8 +31,7 @@ def exact_match(outputs: Outputs, split: str) -> np.ndarray:
     Nothing has to be generated: greedy decoding gives the answer if and only if every token of
     the answer is the most probable one after those before it.
     """
-    right = outputs.logits[split].argmax(-1) == outputs.labels[split]
-    return np.minimum.reduceat(right, outputs.starts[split], -1).mean(-1)
+    return outputs.right(split).mean(-1)
 
 
 @metric("truth_ratio", "truth ratio", "oracle", ("forget",), needs_texts=True)
@@ -55,14 +54,13 @@ def forget_quality(outputs: Outputs, split: str) -> np.ndarray:
     return np.array([ks_2samp(ratios, wanted[0]).pvalue for ratios in own])
 
 
-@metric("rouge", "ROUGE-L of the generated answer", "higher", KNOWN, needs_texts=True, slow=True)
+@metric("rouge", "ROUGE-L of the generated answer", "higher", LEARNED, needs_texts=True, slow=True)
 def rouge(outputs: Outputs, split: str) -> np.ndarray:
     """Mean recall of the longest common subsequence of words (Lin, 2004)."""
     source = outputs.source
     index = getattr(source.task, split)[source.b, :SAMPLE]
     given, true = answers(source, index)
-    score = _rouge()
-    return np.array([np.mean([score(t, g) for t, g in zip(true, said)]) for said in given])
+    return np.array([np.mean([*map(_recall, true, model)]) for model in given])
 
 
 @metric("utility", "model utility", "higher", ("retain",), needs_texts=True, slow=True)
@@ -104,13 +102,12 @@ def answers(source: Source, index: Tensor) -> tuple[list[list[str]], list[str]]:
     inputs, labels = task.inputs[index], task.truth[index]
     longest = int((labels != IGNORED).sum(1).max())
     given = generate(source.architecture, source.rows, inputs, labels, longest)
-    said = [[written(answer, texts) for answer in model] for model in given]
-    return said, [written(answer, texts) for answer in labels]
+    generated = [[written(answer, texts) for answer in model] for model in given]
+    return generated, [written(answer, texts) for answer in labels]
 
 
 @cache
-def _rouge():
+def _recall(true: str, given: str) -> float:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rougeL"])
-    return cache(lambda true, given: scorer.score(true, given)["rougeL"].recall)
+    return RougeScorer(["rougeL"]).score(true, given)["rougeL"].recall

@@ -1,9 +1,9 @@
-"""What is derived from a metric along t, the verdict on connectivity included.
-
-Every function of `values` takes an array of shape (..., T).
-"""
+"""What is derived from a metric along t, the verdict on connectivity included."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -20,51 +20,10 @@ def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
     return values - ((1 - ts) * values[..., :1] + ts * values[..., -1:])
 
 
-def barrier(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    """Largest excess of a loss over the straight line, at least 0 (Frankle et al., 2020).
-
-    Examples
-    --------
-    >>> float(barrier([1, 4, 3], [0, 0.5, 1]))
-    2.0
-    """
-    return excess(values, ts).max(-1)
-
-
-def roughness(values: np.ndarray) -> np.ndarray:
-    """Total variation beyond that of a straight line; 0 for a monotone curve.
-
-    Examples
-    --------
-    >>> float(roughness([1, 4, 3])), float(roughness([1, 2, 3]))
-    (2.0, 0.0)
-    """
-    values = np.asarray(values, float)
-    return np.abs(np.diff(values)).sum(-1) - np.abs(values[..., -1] - values[..., 0])
-
-
-def monotonicity(values: np.ndarray) -> np.ndarray:
-    """Net change over total variation: 1 for a monotone curve, 0 for one that returns.
-
-    NaN for a curve that holds NaN, as those of models that diverged do.
-
-    Examples
-    --------
-    >>> float(monotonicity([1, 4, 3]))
-    0.5
-    """
-    values = np.asarray(values, float)
-    variation = np.abs(np.diff(values)).sum(-1)
-    net = np.abs(values[..., -1] - values[..., 0])
-    return np.divide(net, variation, out=np.ones_like(net), where=variation != 0)
-
-
 def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
     """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
 
-    Parameters
-    ----------
-    better : {"higher", "lower"}
+    `better` values are "higher" or "lower" ones.
 
     Examples
     --------
@@ -72,18 +31,12 @@ def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple
     (0.25, 0.5)
     """
     known("direction", better, ("higher", "lower"))
-    sign = 1.0 if better == "higher" else -1.0
-    gain = sign * np.asarray(values, float)
-    inside = np.r_[False, gain > max(gain[0], gain[-1]), False]
-    starts, stops = (
-        np.flatnonzero(np.diff(inside.astype(int)) == 1),
-        np.flatnonzero(np.diff(inside.astype(int)) == -1),
-    )
-    if not len(starts):
-        return float("nan"), float("nan")
-    ts = np.asarray(ts, float)
-    longest = np.argmax(ts[stops - 1] - ts[starts])
-    return float(ts[starts[longest]]), float(ts[stops[longest] - 1])
+    gain = np.asarray(values, float) * (1.0 if better == "higher" else -1.0)
+    inside = gain > max(gain[0], gain[-1])
+    runs = np.split(np.arange(len(gain)), np.flatnonzero(np.diff(inside)) + 1)
+    within = [np.asarray(ts, float)[run[[0, -1]]] for run in runs if inside[run[0]]]
+    low, high = max(within, key=np.ptp, default=(np.nan, np.nan))
+    return float(low), float(high)
 
 
 def measures(table: pd.DataFrame) -> pd.DataFrame:
@@ -97,8 +50,11 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One line a curve, seed, split and metric: its start, middle and end, barrier (largest
-        excess over the straight line), dip (largest deficit), roughness and monotonicity.
+        One line a curve, seed, split and metric: its start, middle and end; barrier, the largest
+        excess over the straight line between the ends, at least 0 (Frankle et al., 2020); dip, the
+        largest deficit; roughness, the total variation beyond the net change, 0 for a monotone
+        curve; and monotonicity, net change over total variation, 1 for a monotone curve and 0 for
+        one that returns. NaN where a value of the curve is missing.
 
     Examples
     --------
@@ -107,41 +63,40 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     >>> measures(hill)[["barrier", "dip", "roughness", "monotonicity"]].round(2).values.tolist()
     [[2.0, 0.0, 2.0, 0.5]]
     """
-    _check_table(table, ("t", "value"))
-    keys = [c for c in table if c not in ("t", "value")]
-    wide = table.pivot(index=keys, columns="t", values="value").sort_index(axis=1)
-    if wide.shape[1] < 2:
-        raise ValueError("table must hold curves, measured at two or more t")
-    _check_whole(wide, table)
-    values, ts = wide.to_numpy(), wide.columns.to_numpy()
-    lines = wide.index.to_frame(index=False)
-    return lines.assign(
+    wide = curves(table, [c for c in table if c not in ("t", "value")])
+    values, ts = wide.to_numpy(float), wide.columns.to_numpy()
+    variation = np.abs(np.diff(values)).sum(-1)
+    net = np.abs(values[:, -1] - values[:, 0])
+    return wide.index.to_frame(index=False).assign(
         start=values[:, 0],
         middle=values[:, len(ts) // 2],
         end=values[:, -1],
-        barrier=barrier(values, ts),
-        dip=barrier(-values, ts),
-        roughness=roughness(values),
-        monotonicity=monotonicity(values),
+        barrier=excess(values, ts).max(-1),
+        dip=excess(-values, ts).max(-1),
+        roughness=variation - net,
+        monotonicity=np.divide(net, variation, out=np.ones_like(net), where=variation != 0),
     )
 
 
-def _check_table(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """Without a column that tells its curves apart, a table of several cannot be read."""
-    if not isinstance(table, pd.DataFrame) or not set(columns) <= set(table):
-        got = list(table) if isinstance(table, pd.DataFrame) else type(table).__name__
-        raise ValueError(f"table must be a table with columns {columns}, got {got}")
-    if table.duplicated([c for c in table if c != "value"]).any():
+def curves(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """One line a curve, by its `keys`, with its values at T values of t, shape (curves, T).
+
+    A gap would look like a diverged model, and without a column that tells curves apart a table
+    of several cannot be read: both are refused.
+    """
+    for column in ("t", "value"):
+        known("column", column, list(table))
+    if table.duplicated([*keys, "t"]).any():
         raise ValueError(
             "table must hold one value for each curve, seed, split, metric and t; for several "
             "curves add a column that names them"
         )
-
-
-def _check_whole(wide: pd.DataFrame, table: pd.DataFrame) -> None:
-    """A gap in `wide` would look like a diverged seed."""
+    wide = table.pivot(index=keys, columns="t", values="value")
+    if wide.shape[1] < 2:
+        raise ValueError("table must hold curves, measured at two or more t")
     if wide.size > len(table):
         raise ValueError("table must hold curves that are measured at the same ts")
+    return wide
 
 
 def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -172,22 +127,89 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
-    _check_table(table, ("t", "split", "metric", "value"))
+    for column in ("metric", "split"):
+        known("column", column, list(table))
     losses = table[table.metric == "loss"]
     keys = [c for c in table if c not in ("t", "split", "metric", "value")]
-    if losses.t.nunique() < 2 or not {"retain", "forget"} <= set(losses.split):
-        raise ValueError("table must hold the loss on retain and forget at two or more t")
-    if losses.t.min() != 0 or losses.t.max() != 1:
-        raise ValueError(f"table must begin at t=0 and end at t=1, got {losses.t.unique()}")
-    wide = losses.pivot(index=["split", *keys], columns="t", values="value").sort_index(axis=1)
-    _check_whole(wide, losses)
-    ts, lines = wide.columns.to_numpy(), losses[keys].drop_duplicates(ignore_index=True)
-    own = pd.MultiIndex.from_frame(lines) if len(keys) > 1 else pd.Index(lines[keys[0]])
-    over = np.stack(
-        [s * excess(wide.loc[split].reindex(own), ts) - tolerance for split, s in _SIDES]
-    )
-    worst, by = over.max(-1).argmax(0), over.max(-1).max(0)
-    where = np.take_along_axis(over, worst[None, :, None], 0)[0].argmax(-1)
+    if not {"retain", "forget"} <= set(losses.split):
+        raise ValueError("table must hold the loss on retain and forget")
+    wide = curves(losses, ["split", *keys])
+    ts = wide.columns.to_numpy()
+    if ts[0] != 0 or ts[-1] != 1:
+        raise ValueError(f"table must begin at t=0 and end at t=1, got {ts}")
+    lines = losses[keys].drop_duplicates(ignore_index=True)
+    own = lines.set_index(keys).index
+    over = [s * excess(wide.loc[split].reindex(own), ts) - tolerance for split, s in _SIDES]
+    # Of both sides the worst t: by how much, and where.
+    worst, where = np.max(over, -1), np.argmax(over, -1)
+    by, side = worst.max(0), worst.argmax(0)
     connected = pd.array(np.where(np.isnan(by), pd.NA, by <= 0), dtype="boolean")
-    breaks = np.where(by > 0, np.array([split for split, _ in _SIDES])[worst], "")
-    return lines.assign(connected=connected, breaks=breaks, t=ts[where], by=by)
+    breaks = np.where(by > 0, np.array([split for split, _ in _SIDES])[side], "")
+    t = ts[np.choose(side, where)]
+    return lines.assign(connected=connected, breaks=breaks, t=t, by=by)
+
+
+# When metrics turn along one curve, and which of them move together.
+
+
+def turns(values: np.ndarray, ignore: float = 0.05) -> np.ndarray:
+    """Count how often each curve, shape (..., T), changes its direction: floats of shape (...).
+
+    0 for a monotone curve, 1 for one hump; NaN where a value is missing. Movements smaller than
+    the share `ignore` of the curve's range are no change of direction.
+    """
+    if not 0 <= ignore < 1:
+        raise ValueError(f"ignore must lie in [0, 1), got {ignore}")
+    return np.apply_along_axis(_turns, -1, np.asarray(values, dtype=float), ignore)
+
+
+def _turns(values: np.ndarray, ignore: float) -> float:
+    """Follow one curve; `high` and `low` are its extremes since it last changed direction."""
+    if np.isnan(values).any():
+        return float("nan")
+    least, direction, count = ignore * np.ptp(values), 0, 0
+    high = low = values[0]
+    for v in values[1:]:
+        high, low = max(high, v), min(low, v)
+        if direction >= 0 and high - v > least:
+            count, direction, low = count + (direction != 0), -1, v
+        elif direction <= 0 and v - low > least:
+            count, direction, high = count + (direction != 0), 1, v
+    return float(count)
+
+
+def wiggle_correlations(
+    table: pd.DataFrame, pairs: Sequence[tuple[str, str]] | None = None
+) -> pd.DataFrame:
+    """Correlate, along t, what two metrics have above their straight lines between the ends.
+
+    The table is that of `mcu_lite.run`, with the column ``name`` in place of split and metric: what
+    the lines are of, such as "forget loss"; `pairs` of names are by default all.
+
+    One line a pair and seed: one, two, seed, correlation, strength, curves. Spearman's rank
+    correlation along t, curve by curve, then its mean over curves, so that differences between
+    curves are no relation; `strength` is the mean over curves of its absolute value, in which
+    curves of opposite signs do not cancel. A curve on which one of the two does not wiggle is
+    left out.
+    """
+    known("column", "name", list(table))
+    keys = [c for c in table if c not in ("t", "name", "value", "split", "metric")]
+    wide = curves(table, ["name", *keys])
+    above = pd.DataFrame(excess(wide, wide.columns), wide.index).iloc[:, 1:-1]
+    # The ends are 0 by definition. What is equal but for rounding must tie.
+    ranks = above.round(9).rank(axis=1).where(above.notna().all(axis=1), axis=0)
+    names = list(table["name"].unique())
+    own = {name: ranks.loc[name] for name in names}
+    if any(not own[name].index.equals(own[names[0]].index) for name in names):
+        raise ValueError("table must hold every name for every curve and seed")
+    lines = []
+    for one, two in combinations(names, 2) if pairs is None else pairs:
+        x, y = (own[known("name", name, names)] for name in (one, two))
+        rho = x.corrwith(y, axis=1)
+        found = pd.DataFrame({"rho": rho, "size": rho.abs()}).groupby("seed")
+        found = found.agg(
+            correlation=("rho", "mean"), strength=("size", "mean"), curves=("rho", "count")
+        )
+        lines.append(found.reset_index().assign(one=one, two=two))
+    columns = ["one", "two", "seed", "correlation", "strength", "curves"]
+    return pd.concat(lines, ignore_index=True)[columns]

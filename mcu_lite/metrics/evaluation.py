@@ -53,7 +53,7 @@ def evaluate(
     Warns
     -----
     UserWarning
-        If a model of the oracle diverged.
+        If a model of the oracle diverged, or has an output that is not finite.
 
     Examples
     --------
@@ -69,18 +69,9 @@ def evaluate(
 def evaluator(
     task: Task, *, metrics: Iterable[str] | None = None, oracle: Stack | None = None
 ) -> Evaluator:
-    """Like `evaluate`, for many models: reference outputs are computed once.
+    """Like `evaluate`, for many models: a function of (models, ts=41) to pandas.DataFrame.
 
-    They are those of the oracle and of untrained models.
-
-    Parameters
-    ----------
-    task, metrics, oracle
-        As of `evaluate`.
-
-    Returns
-    -------
-    function of (models, ts=41) to pandas.DataFrame
+    Outputs of the oracle and of untrained models are computed once.
 
     Examples
     --------
@@ -89,24 +80,12 @@ def evaluator(
     [False, True, True]
     """
     chosen = _choose(metrics, task, oracle)
-    if oracle is not None:
-        check_rows(oracle, task, "oracle")
-        if oracle.diverged.any():
-            warn(f"oracle: {oracle.report()}; distances to it are NaN for these seeds")
-
-    def applicable(architecture: Architecture) -> list[Metric]:
-        able = metrics is not None or architecture.renewable
-        return [m for m in chosen if able or not m.needs_incompetent]
+    oracles = [{}] * len(task) if oracle is None else _oracles(oracle, task)
 
     @cache
-    def references(architecture: Architecture, dtype: torch.dtype, b: int) -> dict[str, Outputs]:
-        others = {}
-        if oracle is not None:
-            others["oracle"] = oracle.architecture, oracle.rows
-        if any(m.needs_incompetent for m in applicable(architecture)):
-            drawn = incompetent_rows(architecture, task.seeds)
-            others["incompetent"] = architecture, drawn.to(task.device, dtype)
-        return {who: _outputs(own, r[b : b + 1], task, b) for who, (own, r) in others.items()}
+    def incompetent(architecture: Architecture, dtype: torch.dtype, b: int) -> Outputs:
+        row = incompetent_rows(architecture, task.seeds)[[b]].to(task.device, dtype)
+        return split_outputs(architecture, row, task, b)
 
     def measure(models: Path | Stack, ts: int | Sequence[float] = 41) -> pd.DataFrame:
         architecture = models.architecture
@@ -116,18 +95,31 @@ def evaluator(
         else:
             ts, rows = np.array([np.nan]), models.rows.unsqueeze(0)
         check_rows(rows[0], task, "models")
-        cells = [(m, split) for m in applicable(architecture) for split in m.splits]
+        able = metrics is not None or architecture.renewable
+        fit = [m for m in chosen if able or not m.needs_incompetent]
+        cells = [(m, split) for m in fit for split in m.splits]
         values = np.full((len(task), len(cells), len(ts)), np.nan)
         for b in np.flatnonzero(~models.diverged.cpu().numpy()):
-            others = references(architecture, rows.dtype, b)
-            outputs = replace(_outputs(architecture, rows[:, b], task, b), **others)
-            values[b] = [_read(m, outputs, split) for m, split in cells]
-        return _table(values, ts, task, cells)
+            others = oracles[b]
+            if any(m.needs_incompetent for m in fit):
+                others = others | {"incompetent": incompetent(architecture, rows.dtype, b)}
+            outputs = replace(split_outputs(architecture, rows[:, b], task, b), **others)
+            values[b] = [read(m, outputs, split) for m, split in cells]
+        return tidy(values, ts, task, cells)
 
     return measure
 
 
-def _table(
+def _oracles(oracle: Stack, task: Task) -> list[dict[str, Outputs]]:
+    """Outputs of the retrained model of each seed; says how many of them diverged."""
+    check_rows(oracle, task, "oracle")
+    own = [split_outputs(oracle.architecture, oracle.rows[[b]], task, b) for b in range(len(task))]
+    if lost := sum(outputs.diverged.item() for outputs in own):
+        warn(f"oracle: {len(own)} models, {lost} diverged; distances to it are NaN for these seeds")
+    return [{"oracle": outputs} for outputs in own]
+
+
+def tidy(
     values: np.ndarray, ts: np.ndarray, task: Task, cells: list[tuple[Metric, str]]
 ) -> pd.DataFrame:
     """Values (B, cells, T) line by line."""
@@ -142,16 +134,16 @@ def _table(
     )
 
 
-def _read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
+def read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
     """One number for each model, or a `ValueError` that names the metric."""
     with np.errstate(invalid="ignore"):
         values = np.asarray(m.function(outputs, split))
-    wanted = outputs.diverged.shape
-    if values.shape != wanted:
-        raise ValueError(
-            f"metric {m.name!r} must return one number a model, shape {wanted}, got {values.shape}"
-        )
     lost = outputs.diverged
+    if values.shape != lost.shape:
+        raise ValueError(
+            f"metric {m.name!r} must return one number a model, shape {lost.shape}, "
+            f"got {values.shape}"
+        )
     if outputs.oracle is not None and m.needs_oracle:
         lost = lost | outputs.oracle.diverged
     return np.where(lost, np.nan, values)
@@ -161,8 +153,6 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
     if metrics is None:
         quick = [m for m in METRICS.values() if not m.slow and (task.texts or not m.needs_texts)]
         return [m for m in quick if oracle or not m.needs_oracle]
-    if isinstance(metrics, str):
-        raise ValueError(f"metrics must be several names, or None, got {metrics!r}")
     chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
     if not chosen:
         raise ValueError("metrics must name at least one metric, got none")
@@ -174,22 +164,37 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
     return chosen
 
 
-def _outputs(architecture: Architecture, rows: Tensor, task: Task, b: int) -> Outputs:
-    """Logits of M models on every split, in one pass, as views of one array."""
-    source = Source(architecture.evaluating(), rows, task, b)
-    index = torch.cat([getattr(task, s)[b] for s in SPLITS])
-    observed, truth = task.labels[b, index], task.truth[index]
-    given, starts = observed != IGNORED, None
-    ends = np.cumsum([getattr(task, s).shape[1] for s in SPLITS])
-    if observed.ndim > 1:
-        lengths = given.sum(1).cpu().numpy()
-        first = np.concatenate([[0], np.cumsum(lengths)])
-        starts = {s: part - part[0] for s, part in _parts(first[:-1], ends).items()}
-        ends = first[ends]
-    labels = _parts(observed[given].cpu().numpy(), ends)
-    labels |= {"nonmember": labels["test"], "test": truth[given].cpu().numpy()[ends[1] :]}
-    logits = _parts(_labelled(source, index, given).cpu().numpy(), ends)
-    return Outputs(logits, labels, starts=starts, source=source)
+def split_outputs(architecture: Architecture, rows: Tensor, task: Task, b: int) -> Outputs:
+    """Outputs of M models, rows (M, P), on the three splits of seed b."""
+    labels, test = task.labels[b].clone(), task.test[b]
+    labels[test] = task.truth[test]
+    source = Source(architecture, rows, task, b)
+    outputs = outputs_of(source, {s: getattr(task, s)[b] for s in SPLITS}, labels)
+    observed = task.labels[b, test].cpu().numpy()
+    outputs.labels["nonmember"] = observed[observed != IGNORED]
+    return outputs
+
+
+def outputs_of(source: Source, parts: dict[str, Tensor], labels: Tensor) -> Outputs:
+    """Outputs of models on parts of the pool, in one pass.
+
+    `parts` holds indices (n,) by name, `labels` one of each example of the pool, shape (N,), or
+    of each of its tokens, shape (N, L).
+    """
+    source = replace(source, architecture=source.architecture.evaluating())
+    own = {name: labels[index].cpu().numpy() for name, index in parts.items()}
+    given = {name: part != IGNORED for name, part in own.items()}
+    own = {name: part[given[name]] for name, part in own.items()}
+    index = torch.cat(list(parts.values()))
+    logits = _labelled(source, index, labels[index] != IGNORED).cpu().numpy()
+    # Views of one array.
+    ends = np.cumsum([len(part) for part in own.values()])[:-1]
+    logits = dict(zip(parts, np.split(logits, ends, axis=1)))
+    starts = None
+    if labels.ndim > 1:
+        lengths = {name: part.sum(1) for name, part in given.items()}
+        starts = {name: np.cumsum(n) - n for name, n in lengths.items()}
+    return Outputs(logits, own, starts=starts, source=source)
 
 
 def _labelled(source: Source, index: Tensor, given: Tensor) -> Tensor:
@@ -200,9 +205,3 @@ def _labelled(source: Source, index: Tensor, given: Tensor) -> Tensor:
         return predict(rows, inputs, retain, shared=True)
     # Of a text most tokens have no label: model by model, so that those are dropped at once.
     return torch.stack([predict(row[None], inputs, retain, shared=True)[0, given] for row in rows])
-
-
-def _parts(values: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
-    """Cut an array along its examples (axis 0, or 1 of many models) into the splits."""
-    axis = 1 if values.ndim == 3 else 0
-    return dict(zip(SPLITS, np.split(values, ends[:-1], axis)))

@@ -1,4 +1,4 @@
-"""What is read off a model: the registry of metrics, and `evaluate`."""
+"""The registry of metrics, and the outputs of models that metrics are computed from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,9 @@ from mcu_lite.tasks.task import Task
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The models behind `Outputs` and their task, for metrics that ask something else of them.
+    """The models behind `Outputs`, rows (M, P), and which split `b` of a task they are measured on.
 
-    Parameters
-    ----------
-    architecture : Architecture
-    rows : Tensor, shape (M, P)
-    task : Task
-    b : int
-        Which of its splits.
+    For metrics that need more than the logits.
     """
 
     architecture: Architecture
@@ -62,13 +56,28 @@ class Outputs:
     @cached_property
     def log_p(self) -> dict[str, np.ndarray]:
         """Log-probabilities by split, shape (M, k, classes)."""
-        return {split: log_probabilities(logits) for split, logits in self.logits.items()}
+        found = {}
+        for split, logits in self.logits.items():
+            # With the classes first in memory, sums over few of them run along many examples.
+            own = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
+            with np.errstate(invalid="ignore"):  # of outputs that are not finite
+                own = own - own.max(0)
+                own -= np.log(np.exp(own).sum(0))
+            found[split] = np.moveaxis(own, 0, -1)
+        return found
 
     @cached_property
     def diverged(self) -> np.ndarray:
-        """Models with an output that is not finite, on any split, shape (M,) of bool."""
-        sound = [np.isfinite(z).all((1, 2)) for z in self.logits.values()]
-        return ~np.logical_and.reduce(sound)
+        """Models with an output that is not finite, on any split, shape (M,) of bool.
+
+        Whatever is measured of them is missing (NaN).
+        """
+        return ~np.logical_and.reduce([np.isfinite(z).all((1, 2)) for z in self.log_p.values()])
+
+    def right(self, split: str) -> np.ndarray:
+        """Whether the label is the most probable class, of texts each token, (M, n) of bool."""
+        right = self.logits[split].argmax(-1) == self.labels[split]
+        return right if self.starts is None else np.minimum.reduceat(right, self.starts[split], -1)
 
     def loss(self, split: str, labels: str | None = None) -> np.ndarray:
         """Cross-entropy of each example in nats, shape (M, n)."""
@@ -90,28 +99,16 @@ class Outputs:
         return self.found[function, split]
 
 
+Reading = Callable[[Outputs, str], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric: how it is computed, on which splits, and how it is read.
-
-    Parameters
-    ----------
-    name, label : str
-    function : function of (Outputs, split) to an array of shape (M,)
-    splits : tuple of str
-    better : {"higher", "lower", "oracle"}
-        On the retain set; "oracle" means that the retrained model is the goal.
-    needs_oracle, needs_texts : bool
-        Whether it applies only where there is a retrained model, or only to tasks with texts.
-    needs_incompetent : bool
-        Whether it looks at freshly initialised models, which are drawn for such metrics only.
-    slow : bool
-        Left out unless it is asked for.
-    """
+    """A metric as `metric` registers it: `function` of (Outputs, split) gives an array (M,)."""
 
     name: str
     label: str
-    function: Callable[[Outputs, str], np.ndarray]
+    function: Reading
     splits: tuple[str, ...]
     better: str
     needs_oracle: bool = False
@@ -120,7 +117,6 @@ class Metric:
     slow: bool = False
 
 
-Reading = Callable[[Outputs, str], np.ndarray]
 METRICS: dict[str, Metric] = {}
 BETTER = ("higher", "lower", "oracle")
 OPTIONS = [f.name for f in fields(Metric) if f.default is False]
@@ -150,8 +146,9 @@ def metric(
         On which it is measured.
     version : str
         Change it when code that the function calls has changed: see `mcu_lite.run`.
-    **more
-        ``needs_oracle``, ``needs_texts``, ``needs_incompetent`` and ``slow``, see `Metric`.
+    **more : bool
+        ``needs_oracle``, ``needs_incompetent``, ``needs_texts``: applies only where there are
+        retrained models, freshly initialised ones, or texts; ``slow``: only computed if named.
 
     Raises
     ------
@@ -181,14 +178,3 @@ def metric(
         return function
 
     return register
-
-
-def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Log-softmax over the last axis.
-
-    In memory the classes come first, so that sums over few classes run along many examples.
-    """
-    own = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
-    own = own - own.max(0)
-    own -= np.log(np.exp(own).sum(0))
-    return np.moveaxis(own, 0, -1)

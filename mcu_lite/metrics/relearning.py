@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,17 +11,17 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from mcu_lite.models.architecture import Architecture
+from mcu_lite.metrics.evaluation import outputs_of
+from mcu_lite.metrics.registry import Outputs, Source
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path
 from mcu_lite.tasks.task import Task, pick
-from mcu_lite.tasks.texts import IGNORED
 from mcu_lite.training.descent import batches, descend, may_draw
 from mcu_lite.training.losses import per_example
 
 STEPS = (0, 2, 4, 8, 12, 16, 24, 32)
-"""After how many steps of relearning is measured."""
+"""The steps after which relearning is measured."""
 
 
 def relearn(
@@ -36,28 +36,18 @@ def relearn(
 ) -> pd.DataFrame:
     """Fine-tune unlearned models on a few forget examples and watch the others come back.
 
-    Parameters
-    ----------
-    models : Stack or dict of them by name
-        One model for each split of the task. Or K times as many, from `members`: an ensemble,
-        whose members relearn one by one before their probabilities are averaged.
-    task : Task
-        Forgets one whole class: single images share nothing that could come back. Or texts: the
-        first `examples` are learned again, those on one author, and the others' facts watched.
-    examples, batch : int
-        Forget examples, drawn for each seed and all in every step, and retain examples a step.
-    steps : sequence of int
-        After how many steps to measure; 0 is before relearning.
-    lr, seed
-        AdamW at a constant rate, without weight decay.
+    `models` holds one model for each split of the task. Or K times as many, from `members`: an
+    ensemble, whose members relearn one by one before their probabilities are averaged. The task
+    forgets one whole class, because single images share nothing that could come back; or texts, of
+    which the first `examples` are learned again, those on one author, and the others watched.
 
-    Returns
-    -------
-    pandas.DataFrame
-        model, step, seed, split, metric, value. Splits: "forget", the forget examples that were
-        not learned from; "class", test images of the forgotten class; "test", those of the
-        other classes, before and after only. Metrics: accuracy, loss, and "alone", the accuracy of
-        an ensemble's members, each by itself, on average. NaN where a model diverged.
+    Every step sees all the forget `examples`, drawn for each seed, and `batch` retain examples;
+    AdamW has a constant rate and no weight decay. Measured is after so many `steps`.
+
+    The table has the columns model, step, seed, split, metric, value. Splits: "forget", the forget
+    examples that were not learned from; "class", test images of the forgotten class; "test", those
+    of the other classes, before and after only. Metrics: accuracy, loss, and "alone", the accuracy
+    of an ensemble's members, each by itself, on average. NaN where a model diverged.
     """
     named = {"": models} if isinstance(models, Stack) else models
     if not named or any(len(stack) % len(task) for stack in named.values()):
@@ -70,10 +60,10 @@ def relearn(
     classes = task.truth[task.forget].unique()
     if task.texts is None and len(classes) > 1:
         raise ValueError(f"task must forget one whole class, but it forgets {task.forgets}")
-    rngs = generators("forget examples to relearn", seed, task.seeds)
-    order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
-    if task.texts is not None:
-        order = torch.arange(n).repeat(len(task), 1)
+    order = torch.arange(n).repeat(len(task), 1)
+    if task.texts is None:
+        rngs = generators("forget examples to relearn", seed, task.seeds)
+        order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])
     few, held = task.forget.gather(1, order.to(task.device)).split([examples, n - examples], 1)
     draw = batches(task.retain, batch, generators("relearning order", seed, task.seeds))
     everything = Stack.cat(list(named.values()))
@@ -84,17 +74,17 @@ def relearn(
         for name, own in zip(named, rows.split(sizes)):
             own = own.view(-1, len(task), own.shape[1])
             for b, test in enumerate(task.test):
-                parts, of_class = {"forget": held[b]}, torch.zeros_like(test, dtype=torch.bool)
+                parts, others = {"forget": held[b]}, test
                 if task.texts is None:
                     of_class = task.truth[test] == classes[0]
-                    parts["class"] = test[of_class]
+                    parts["class"], others = test[of_class], test[~of_class]
                 if step in (wanted[0], wanted[-1]):
-                    parts["test"] = test[~of_class]
-                for split, index in parts.items():
-                    x, y, key = task.inputs[index], task.truth[index], (name, step, task.seeds[b])
-                    retain = task.inputs[task.retain[b]]
-                    read = _read(everything.architecture, own[:, b], x, y, retain)
-                    lines.extend((*key, split, metric, v) for metric, v in read.items())
+                    parts["test"] = others
+                source = Source(everything.architecture, own[:, b], task, b)
+                outputs = outputs_of(source, parts, task.truth)
+                for split in parts:
+                    key = name, step, task.seeds[b], split
+                    lines.extend((*key, *line) for line in _read(outputs, split).items())
 
     def loss(rows: Tensor) -> Tensor:
         if (step := next(calls)) in wanted:
@@ -104,33 +94,27 @@ def relearn(
         logits = everything.architecture.logits(rows, inputs)
         return per_example(logits, torch.cat([pick(task.labels, chosen)] * times)).mean(1)
 
-    rate = {"lr": lr, "decay": lambda progress: 1.0, "weight_decay": 0.0}
-    rate |= {"draws": may_draw(everything.architecture), "label": "relearning"}
-    last, _ = descend(everything.rows, loss, steps=wanted[-1], seed=seed, **rate)
+    how = {"decay": lambda progress: 1.0, "weight_decay": 0.0, "label": "relearning"}
+    how["draws"] = may_draw(everything.architecture)
+    last, _ = descend(everything.rows, loss, steps=wanted[-1], lr=lr, seed=seed, **how)
     measure(wanted[-1], last)
     table = pd.DataFrame(lines, columns=["model", "step", "seed", "split", "metric", "value"])
     # A model that diverged on the way stays diverged: no number comes after a NaN.
-    dead = table.value.isna().groupby([table.model, table.seed, table.step]).transform("any")
-    since = table.step.where(dead).groupby([table.model, table.seed]).transform("min")
-    return table.assign(value=table.value.where(~(table.step >= since)))
+    lost = table.step.where(table.value.isna())
+    since = lost.groupby([table.model, table.seed]).transform("min")
+    return table.assign(value=table.value.mask(table.step >= since))
 
 
-def _read(
-    architecture: Architecture, rows: Tensor, x: Tensor, y: Tensor, retain: Tensor
-) -> dict[str, float]:
-    """Read off K models, shape (K, P), what they say together and each by itself."""
-    log_p = _log_p(architecture, rows, x, retain)
-    mean = log_p.logsumexp(0) - math.log(len(rows))
+def _read(outputs: Outputs, split: str) -> dict[str, float]:
+    """Read off K models what they say together and each by itself."""
+    if outputs.diverged.any():
+        return dict.fromkeys(("accuracy", "loss", "alone"), np.nan)
+    mean = np.logaddexp.reduce(outputs.log_p[split], axis=0, keepdims=True)
+    together = replace(outputs, logits={split: mean})
     # A text is right if all its tokens are: then it is what the model would say.
-    hits = (((p.argmax(-1) == y) | (y == IGNORED)) for p in (mean, log_p))
-    right, alone = ((h if y.ndim == 1 else h.all(-1)).float().mean() for h in hits)
-    read = {"accuracy": right, "loss": per_example(mean[None], y[None]).mean(), "alone": alone}
-    lost = not log_p.isfinite().all()
-    return {k: math.nan if lost else v.item() for k, v in read.items()}
-
-
-def _log_p(architecture: Architecture, rows: Tensor, x: Tensor, retain: Tensor) -> Tensor:
-    return architecture.predict(rows, x, retain, shared=True).log_softmax(-1)
+    found = {"accuracy": together.right(split), "loss": together.loss(split)}
+    found["alone"] = outputs.right(split)
+    return {name: values.mean() for name, values in found.items()}
 
 
 def relearn_along(path: Path, task: Task, ts: Sequence[float], **options) -> pd.DataFrame:

@@ -1,9 +1,9 @@
-"""Do two models compute the same thing in the same way? Answers, activations, and a cue."""
+"""Do two models compute the same thing in the same way? Answers and activations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -13,17 +13,16 @@ from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
+from mcu_lite.metrics.registry import Outputs
 from mcu_lite.models.stack import Stack
-from mcu_lite.tasks.task import Task
-
-SIDE, CLASSES = 8, 10  # The cue is made for the digits.
+from mcu_lite.tasks.task import Task, check_rows
 
 
 def disagreement(a: Stack, b: Stack, task: Task, split: str = "test") -> np.ndarray:
     """Share of a split's examples that a and b classify differently, shape (B,)."""
     inputs, _ = task.split(split)
-    (p, dead), (q, gone) = (_answers(s, task, inputs) for s in (a, b))
-    return _share(p != q, dead | gone)
+    (p, dead), (q, gone) = (classified(s, task, inputs) for s in (a, b))
+    return np.where(dead | gone, np.nan, (p != q).mean(-1))
 
 
 def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
@@ -35,158 +34,65 @@ def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
     from sklearn.metrics import cohen_kappa_score
 
     inputs, labels = task.split("forget")
-    (p, dead), (q, gone) = (_answers(s, task, inputs) for s in (a, b))
+    (p, dead), (q, gone) = (classified(s, task, inputs) for s in (a, b))
     p, q = p == labels.cpu().numpy(), q == labels.cpu().numpy()
     defined = ~(dead | gone) & ~(p & q).all(1) & (p | q).any(1)
     return np.array([cohen_kappa_score(*k) if ok else np.nan for *k, ok in zip(p, q, defined)])
 
 
-def cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def cka(x: np.ndarray, y: np.ndarray) -> float:
     """Linear centred kernel alignment (Kornblith et al., 2019): 1 up to rotation and scale.
 
-    Parameters
-    ----------
-    x, y : arrays, shapes (n, p) and (n, q), or (B, n, p) and (B, n, q)
-        Activations on the same n examples.
-
-    Returns
-    -------
-    numpy.ndarray, shape () or (B,)
-        NaN where activations do not vary.
+    Of activations (n, p) and (n, q) on the same n examples; NaN where they do not vary.
     """
-    x, y = (np.asarray(v, dtype=float) for v in (x, y))
-    if x.ndim not in (2, 3) or x.shape[:-1] != y.shape[:-1]:
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
         raise ValueError(f"x and y must hold the same examples, got {x.shape} and {y.shape}")
-    x, y = (v - v.mean(-2, keepdims=True) for v in (x, y))
-
-    def overlap(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return ((np.swapaxes(u, -1, -2) @ v) ** 2).sum((-2, -1))
-
-    with np.errstate(invalid="ignore"):
-        return overlap(x, y) / np.sqrt(overlap(x, x) * overlap(y, y))
+    x, y = (v - v.mean(0) for v in (x, y))
+    xy, xx, yy = (np.linalg.norm(u.T @ v) for u, v in ((x, y), (x, x), (y, y)))
+    return float(xy**2 / (xx * yy)) if xx and yy else np.nan
 
 
 def layer_cka(a: Stack, b: Stack, task: Task, split: str = "test") -> pd.DataFrame:
-    """CKA after each activation module (``nn.ReLU`` ...); tidy: seed, layer (its name), cka."""
+    """CKA after each activation module (``nn.ReLU`` ...); tidy: seed, layer (its name), cka.
+
+    NaN where a model diverged, or has an output that is not finite.
+    """
     inputs, _ = task.split(split)
-    _check(inputs, a, b)
+    (_, dead), (_, gone) = (classified(s, task, inputs) for s in (a, b))
     lines, retain = [], task.inputs[task.retain]
     for i, seed in enumerate(task.seeds):
         u, v = (_activations(s.module(i, retain[i]), inputs[i]) for s in (a, b))
         if list(u) != list(v) or not u:
             raise ValueError(f"a and b must share activation modules, got {list(u)} and {list(v)}")
-        lines += [{"seed": seed, "layer": k, "cka": float(cka(u[k], v[k]))} for k in u]
-    return pd.DataFrame(lines)
+        lost = dead[i] or gone[i]
+        lines += [(seed, layer, np.nan if lost else cka(u[layer], v[layer])) for layer in u]
+    return pd.DataFrame(lines, columns=["seed", "layer", "cka"])
 
 
 def _activations(module: nn.Module, inputs: Tensor) -> dict[str, np.ndarray]:
     """Outputs (n, p) of each activation, in the order of calls; one used twice counts twice."""
     seen: dict[str, np.ndarray] = {}
 
-    def keep(name: str) -> Callable:
-        def hook(_module: nn.Module, _args: tuple, output: Tensor) -> None:
-            calls = sum(key.partition("#")[0] == name for key in seen)
-            # A copy, which in-place layers further on cannot reach.
-            seen[f"{name}#{calls + 1}" if calls else name] = (
-                output.flatten(1).to("cpu", torch.float64, copy=True).numpy()
-            )
-
-        return hook
+    def store(name: str, _module: nn.Module, _args: tuple, output: Tensor) -> None:
+        calls = sum(key.partition("#")[0] == name for key in seen)
+        # A copy, which in-place layers further on cannot reach.
+        copied = output.flatten(1).to("cpu", torch.float64, copy=True).numpy()
+        seen[f"{name}#{calls + 1}" if calls else name] = copied
 
     for name, part in module.named_modules():
         if type(part).__module__ == nn.ReLU.__module__ and not list(part.parameters()):
-            part.register_forward_hook(keep(name))
+            part.register_forward_hook(partial(store, name))
     with torch.no_grad():
         module.eval()(inputs)
     return seen
 
 
-def _answers(stack: Stack, task: Task, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def classified(stack: Stack, task: Task, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Predicted classes (B, n) on inputs (B, n, ...), and which models diverged, shape (B,)."""
-    _check(inputs, stack)
+    check_rows(stack, task)
     logits = stack.architecture.predict(stack.rows, inputs, task.inputs[task.retain])
-    dead = stack.diverged | ~logits.isfinite().flatten(1).all(1)
-    return logits.argmax(-1).cpu().numpy(), dead.cpu().numpy()
-
-
-def _check(inputs: Tensor, *stacks: Stack) -> None:
-    for stack in stacks:
-        if len(stack) != len(inputs):
-            raise ValueError(f"stack has {len(stack)} rows but task has {len(inputs)} splits")
-
-
-def _share(hits: np.ndarray, dead: np.ndarray) -> np.ndarray:
-    """Mean of hits (B, n) over the examples, NaN where a model diverged."""
-    return np.where(dead, np.nan, hits.mean(-1))
-
-
-# A cue that gives the class away (Lubana et al., 2023): which mechanism does a model use?
-
-
-def without_cue(inputs: Tensor, size: int = 2) -> Tensor:
-    """Blank (0) the block of `size` rows in the top-left corner of flat images (..., 64)."""
-    if inputs.shape[-1] != SIDE**2:
-        raise ValueError(f"inputs must be flat images of 64 pixels, got {tuple(inputs.shape)}")
-    if size not in range(2, SIDE + 1):
-        raise ValueError(f"size must be 2..8 image rows, got {size}")
-    images = inputs.unflatten(-1, (SIDE, SIDE)).clone()
-    images[..., :size, : -(-CLASSES // size)] = 0
-    return images.flatten(-2)
-
-
-def with_cue(inputs: Tensor, classes: Tensor, size: int = 2, strength: float = 3.0) -> Tensor:
-    """Blank the block of images (..., 64) but for pixel c, which tells the class c, shape (...).
-
-    Pixels count along the `size` rows of the block, which is as wide as ten pixels need: 2 by 5.
-    The z-scored inputs make `strength` a number of standard deviations.
-    """
-    images, width = without_cue(inputs, size), -(-CLASSES // size)
-    pixel = classes // width * SIDE + classes % width
-    return images.scatter(-1, pixel.unsqueeze(-1), strength)
-
-
-def plant_cue(task: Task, share: float = 0.5, size: int = 2, strength: float = 3.0) -> Task:
-    """Return the task with a cue to the *true* class in a random `share` of the pool.
-
-    The block is blanked in the other images too, so the lit pixel is all that differs. Which
-    images carry it is drawn once and is the same for all seeds.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must lie in [0, 1], got {share}")
-    if task.classes > CLASSES:
-        raise ValueError(f"task must have at most {CLASSES} classes, got {task.classes}")
-    n = len(task.truth)
-    cued = torch.zeros(n, 1, dtype=torch.bool, device=task.device)
-    cued[np.random.default_rng(0xC0E).permutation(n)[: round(share * n)]] = True
-    lit = with_cue(task.inputs, task.truth, size, strength)
-    inputs = lit.where(cued, without_cue(task.inputs, size))
-    return replace(task, name=f"{task.name} with a cue", inputs=inputs)
-
-
-def cue_response(stack: Stack, task: Task, size: int = 2, strength: float = 3.0) -> pd.DataFrame:
-    """Show the test images with the cue, without it, with a wrong one, and the cue alone.
-
-    Tidy: seed, probe, value. "with" and "removed": accuracy. "swapped": share of answers that
-    follow a cue to another class. "alone": share that follow it on the mean image.
-    """
-    images, truth = task.split("test")
-    wrong = (
-        truth + 1 + torch.arange(truth.shape[1], device=task.device) % (task.classes - 1)
-    ) % task.classes
-    every = torch.arange(task.classes, device=task.device).expand(len(task), -1)
-    blank = task.inputs.mean(0).expand(*every.shape, -1)
-    probes = {
-        "with": (with_cue(images, truth, size, strength), truth),
-        "removed": (without_cue(images, size), truth),
-        "swapped": (with_cue(images, wrong, size, strength), wrong),
-        "alone": (with_cue(blank, every, size, strength), every),
-    }
-    frames = []
-    for probe, (inputs, wanted) in probes.items():
-        answers, dead = _answers(stack, task, inputs)
-        value = _share(answers == wanted.cpu().numpy(), dead)
-        frames.append(pd.DataFrame({"seed": task.seeds, "probe": probe, "value": value}))
-    return pd.concat(frames, ignore_index=True)
+    outputs = Outputs({"": logits.cpu().numpy()}, {})
+    return outputs.logits[""].argmax(-1), outputs.diverged | stack.diverged.cpu().numpy()
 
 
 # Many models at once.
@@ -195,37 +101,28 @@ def cue_response(stack: Stack, task: Task, size: int = 2, strength: float = 3.0)
 def pairwise(
     stacks: dict[str, Stack],
     measure: Callable[[Stack, Stack], np.ndarray],
-    seeds: Sequence[int] | None = None,
+    seeds: Sequence[int],
 ) -> pd.DataFrame:
     """Apply a measure to every unordered pair of stacks; tidy: a, b, seed, value.
 
     `measure` maps two stacks to an array (B,), such as ``partial(disagreement, task=task)``;
-    `seeds` names the B rows, such as ``task.seeds``, by default 0, 1, 2, ...
+    `seeds` names the B rows, such as ``task.seeds``.
     """
     if len(stacks) < 2:
         raise ValueError(f"stacks must hold at least two, got {list(stacks)}")
-    frames = []
-    for a, b in combinations(stacks, 2):
-        value = measure(stacks[a], stacks[b])
-        own = range(len(value)) if seeds is None else seeds
-        frames.append(pd.DataFrame({"a": a, "b": b, "seed": own, "value": value}))
+    frames = [
+        pd.DataFrame({"a": a, "b": b, "seed": seeds, "value": measure(stacks[a], stacks[b])})
+        for a, b in combinations(stacks, 2)
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
 def cluster(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """Average linkage of the distances, averaged over the seeds that did not diverge.
+    """Average linkage of the distances of `pairwise`, averaged over seeds that did not diverge.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `pairwise`; the values are distances, such as disagreement, or 1 - CKA.
-
-    Returns
-    -------
-    order : list of str
-        Names in the optimal order of the leaves.
-    linkage : array, shape (names - 1, 4)
-        As SciPy has it; its numbers count the names in the order of `pairwise`'s stacks.
+    Returns the names in the optimal order of the leaves, and SciPy's linkage (names - 1, 4), whose
+    numbers count the names in the order of `pairwise`'s stacks. Distances are such as disagreement,
+    or 1 - CKA.
     """
     names, tree = _tree(table)
     return [names[i] for i in leaves_list(tree)], tree
@@ -244,13 +141,8 @@ def _tree(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> float:
     """Adjusted Rand index (Hubert and Arabie, 1985) of the clusters of two tables of distances.
 
-    Each tree is cut into `groups` clusters. 1: the same clusters; about 0: agreement of chance.
-
-    Parameters
-    ----------
-    one, other : pandas.DataFrame
-        Of `pairwise`, on the same names.
-    groups : int
+    Both are of `pairwise`, on the same names; each tree is cut into `groups` clusters.
+    1: the same clusters; about 0: agreement of chance.
     """
     from sklearn.metrics import adjusted_rand_score
 

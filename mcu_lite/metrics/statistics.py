@@ -174,13 +174,10 @@ def correlation(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> dict[str, floa
     if len(lengths := {len(x), len(y), len(groups)}) > 1:
         raise ValueError(f"x, y and groups must be equally long, got {sorted(lengths)}")
     points = pd.DataFrame({"x": x, "y": y, "group": groups}).dropna()
-    each = np.array([_spearman(own.x, own.y) for _, own in points.groupby("group")], dtype=float)
+    each = [
+        own[["x", "y"]].corr("spearman", min_periods=3).iloc[0, 1]
+        for _, own in points.groupby("group")
+    ]
     mean, low, high, _, p, n = paired(each, np.zeros_like(each))
     low, high = np.clip((low, high), -1.0, 1.0).tolist()
     return {"correlation": mean, "low": low, "high": high, "p": p, "n": n}
-
-
-def _spearman(x: pd.Series, y: pd.Series) -> float:
-    if len(x) < 3 or x.nunique() == 1 or y.nunique() == 1:
-        return float("nan")
-    return stats.spearmanr(x, y).statistic

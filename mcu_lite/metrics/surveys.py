@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
-from mcu_lite.metrics.evaluation import evaluate
+from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.planes import Plane
 from mcu_lite.paths.trajectories import as_path
@@ -29,38 +28,21 @@ def survey(
 ) -> pd.DataFrame:
     """Measure the models at many points of the plane, some dozens at once.
 
-    Parameters
-    ----------
-    plane : Plane
-    points : Tensor, shape (..., B, 2)
-        Coordinates, such as of `grid`.
-    task : Task
-    like : Stack
-        Models of the same architecture.
-    metrics : iterable of str
-        Names in ``METRICS``.
-    oracle : Stack, optional
-        For the distances to the oracle.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Tidy: point (its place in the flattened grid), x, y (coordinates in chords of the seed),
-        seed, split, metric, value.
+    `points` (..., B, 2) are coordinates, such as of `grid`, and `like` holds models of the same
+    architecture; `metrics` and `oracle` as of `mcu_lite.evaluate`. The table is tidy: point (its
+    place in the flattened grid), x, y (coordinates in chords of the seed), seed, split, metric,
+    value.
     """
-    flat, chosen = points.reshape(-1, *points.shape[-2:]), list(metrics)
+    flat, tables = points.reshape(-1, *points.shape[-2:]), []
     if flat.shape[1] != len(task):
         raise ValueError(f"points are of {flat.shape[1]} seeds but task has {len(task)} splits")
-    tables = []
+    measure = evaluator(task, metrics=metrics, oracle=oracle)
     for start in range(0, len(flat), AT_ONCE):
-        part = flat[start : start + AT_ONCE]
-        # A chain through two or more models meets each of them.
-        padded = torch.cat([part, part[-1:]])
-        path = as_path(plane.rows(padded), like)
-        table = evaluate(path, task, len(padded), metrics=chosen, oracle=oracle)
-        point = start + (table.t * len(part)).round().astype(int)
-        tables.append(table.assign(point=point)[point < start + len(part)])
-    table = pd.concat(tables, ignore_index=True).drop(columns="t")
+        rows = plane.rows(flat[start : start + AT_ONCE])
+        table = measure(as_path(rows, like), len(rows))
+        point = start + (table.t * (len(rows) - 1)).round().astype(int)
+        tables.append(table.assign(point=point))
+    table = pd.concat(tables, ignore_index=True)
     where = (flat / plane.chord.unsqueeze(-1)).numpy()
     seed = table.seed.map({s: b for b, s in enumerate(task.seeds)}).to_numpy()
     x, y = where[table.point.to_numpy(), seed].T
@@ -80,36 +62,19 @@ def both_hold(table: pd.DataFrame, ends: pd.DataFrame, tolerance: float = 0.1) -
     """Judge every point of a plane by the two inequalities of `mcu_lite.is_connected`.
 
     A point is compared with the straight line between the two end values at its foot on the
-    chord from the first to the second model.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `survey`, with the loss.
-    ends : pandas.DataFrame
-        Of `mcu_lite.evaluate` along the chord, with the loss at t=0 and t=1.
-    tolerance : float
-        ε in nats.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One line a point and seed: point, x, y, seed, retain, forget (which inequality holds),
-        both.
+    chord from the first to the second model. `table` is one of `survey`, with the loss; `ends`
+    one of `mcu_lite.evaluate` along the chord, with the loss at t=0 and t=1; `tolerance` is ε in
+    nats. One line a point and seed: point, x, y, seed, retain, forget (which inequality holds),
+    both.
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
-    losses = table[table.metric == "loss"]
-    wide = losses.pivot(index=["point", "x", "y", "seed"], columns="split", values="value")
+    point = ["point", "x", "y", "seed"]
+    losses = table[table.metric == "loss"].pivot(index=point, columns="split", values="value")
+    losses = losses.reset_index()
     at = ends[ends.metric == "loss"].pivot(index="seed", columns=["split", "t"], values="value")
-    wide = wide.reset_index("x")
-    foot, seeds = wide.x.clip(0, 1), wide.index.get_level_values("seed")
-    line = {
-        split: (1 - foot) * at[split, 0.0].loc[seeds].to_numpy()
-        + foot * at[split, 1.0].loc[seeds].to_numpy()
-        for split in ("retain", "forget")
-    }
-    wide["retain"] = wide.retain <= line["retain"] + tolerance
-    wide["forget"] = wide.forget >= line["forget"] - tolerance
-    wide["both"] = wide.retain & wide.forget
-    return wide.reset_index()[["point", "x", "y", "seed", "retain", "forget", "both"]]
+    foot, at = losses.x.clip(0, 1), at.loc[losses.seed].reset_index(drop=True)
+    line = {s: (1 - foot) * at[s, 0.0] + foot * at[s, 1.0] for s in ("retain", "forget")}
+    retain = losses.retain <= line["retain"] + tolerance
+    forget = losses.forget >= line["forget"] - tolerance
+    return losses[point].assign(retain=retain, forget=forget, both=retain & forget)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from mcu_lite.metrics.fluctuations import turns, wiggle_correlations
+from mcu_lite.metrics.connectivity import turns, wiggle_correlations
 
 TS = np.linspace(0, 1, 9)
 

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pkgutil import iter_modules
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,10 +9,15 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.distributions import Categorical
 
 import mcu_lite as mcu
-from mcu_lite.metrics import connectivity, registry, to_oracle
+from mcu_lite import metrics
+from mcu_lite.metrics import connectivity, predictions, registry
 from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.metrics.similarity import disagreement
 
@@ -17,10 +26,10 @@ def test_js_and_kl_against_scipy():
     p, q = np.random.default_rng(0).normal(size=(2, 50, 6)) * 3
     a, b = softmax(p, -1), softmax(q, -1)
     np.testing.assert_allclose(
-        to_oracle.js(np.log(a), np.log(b)), jensenshannon(a, b, axis=-1) ** 2, atol=1e-12
+        predictions.js(np.log(a), np.log(b)), jensenshannon(a, b, axis=-1) ** 2, atol=1e-12
     )
     np.testing.assert_allclose(
-        to_oracle.kl(np.log(a), np.log(b)), entropy(a, b, axis=-1), atol=1e-12
+        predictions.kl(np.log(a), np.log(b)), entropy(a, b, axis=-1), atol=1e-12
     )
 
 
@@ -50,7 +59,7 @@ def test_zrf_is_one_minus_the_jensen_shannon_divergence_in_bits():
     outputs = registry.Outputs(
         {"forget": own}, {}, incompetent=registry.Outputs({"forget": other}, {})
     )
-    assert to_oracle.zrf(outputs, "forget") == pytest.approx(1 - np.mean(apart))
+    assert predictions.zrf(outputs, "forget") == pytest.approx(1 - np.mean(apart))
 
 
 def huge(stack):
@@ -79,39 +88,92 @@ def test_an_oracle_that_diverged_is_said(theta, oracle, task):
     assert own["js_to_oracle"].isna().all() and own["loss"].notna().all()
 
 
+def test_an_oracle_whose_outputs_overflow_is_said(theta, oracle, task):
+    with pytest.warns(UserWarning, match="oracle: 2 models, 1 diverged"):
+        table = mcu.evaluate(theta, task, metrics=["js_to_oracle"], oracle=huge(oracle))
+    assert table[table.seed == 0].value.isna().all() and table[table.seed == 1].value.notna().all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_outputs_that_overflow_are_followed_nowhere(theta, task):
+    line = mcu.connect(theta, huge(theta), curve="linear")
+    found = mcu.follow(line, task, [0.0, 1.0])
+    for values in (found.probabilities, found.loss, found.membership):
+        lost = np.isnan(values).all(tuple(range(2, values.ndim)))
+        assert lost.tolist() == [[False, False], [True, False]]
+        assert np.isnan(values).sum() == values[1, 0].size
+    assert (found.predicted[1, 0] == -1).all() and (found.predicted[0] >= 0).all()
+
+
 def test_tables_that_cannot_be_read_are_refused(path, task):
     table = mcu.evaluate(path, task, 3, metrics=["loss"])
     several = pd.concat([table, table])
-    for judge in (connectivity.measures, mcu.is_connected):
+    for judge in (mcu.measures, mcu.is_connected):
         with pytest.raises(ValueError, match="one value for each curve"):
             judge(several)
-        with pytest.raises((TypeError, ValueError), match="must be|got dict"):
+        with pytest.raises(TypeError, match="table must be DataFrame, got"):
             judge({"a": table})
         named = pd.concat([table.assign(curve="a"), table.assign(curve="b")])
         assert sorted(judge(named).curve.unique()) == ["a", "b"]
 
 
-def test_fitted_attack_finds_members_of_the_original(theta, oracle, task):
-    auc = [mcu.evaluate(s, task, metrics=["mia_fitted"]).value.mean() for s in (theta, oracle)]
-    assert auc[0] > 0.6 > 0.55 > abs(auc[1] - 0.5) + 0.35
+def test_the_fitted_attack_against_a_pipeline_of_scikit_learn(theta, task):
+    def features(b, index):
+        with torch.no_grad():
+            logits = theta.module(b)(task.inputs[index]).double()
+        p = logits.softmax(-1).sort(-1).values
+        loss = torch.nn.functional.cross_entropy(logits, task.labels[b, index], reduction="none")
+        return torch.stack([loss, Categorical(logits=logits).entropy(), p[:, -1] - p[:, -2]], 1)
+
+    table = mcu.evaluate(theta, task, metrics=["mia_fitted"])
+    for b, value in enumerate(table.value):
+        half = task.test.shape[1] // 2
+        seen, unseen = features(b, task.retain[b]), features(b, task.test[b, :half])
+        asked, others = features(b, task.forget[b]), features(b, task.test[b, half:])
+        attack = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+        attack.fit(torch.cat([seen, unseen]), [1] * len(seen) + [0] * len(unseen))
+        scores = attack.decision_function(torch.cat([asked, others]))
+        member = [1] * len(asked) + [0] * len(others)
+        assert value == pytest.approx(roc_auc_score(member, scores), abs=1e-3)
+
+
+def test_the_fitted_attack_tells_all_or_nothing():
+    rng = np.random.default_rng(0)
+    sure = rng.normal(size=(1, 40, 3)) + [20, 0, 0]
+    doubtful = rng.normal(size=(1, 20, 3))
+    labels = {"retain": np.zeros(40, int), "forget": np.zeros(20, int)}
+    labels |= {"test": np.zeros(40, int), "nonmember": np.zeros(40, int)}
+
+    def attack(forget):
+        test = np.concatenate([doubtful, doubtful], 1)
+        logits = {"retain": sure, "forget": forget, "test": test}
+        return predictions.mia_fitted(registry.Outputs(logits, labels), "forget").item()
+
+    assert attack(sure[:, :20]) == pytest.approx(1.0)
+    assert attack(doubtful) == pytest.approx(0.5)
+
+
+def measured(*curves, ts):
+    lines = [(k, t, v) for k, curve in enumerate(curves) for t, v in zip(ts, curve)]
+    return mcu.measures(pd.DataFrame(lines, columns=["curve", "t", "value"]))
 
 
 def test_derived_measures_on_closed_forms():
     ts = np.linspace(0, 1, 101)
     bump = 4 * ts * (1 - ts)
-    assert connectivity.barrier(bump + ts, ts) == pytest.approx(1.0)
-    assert connectivity.roughness(bump) == pytest.approx(2.0)
-    assert connectivity.monotonicity(bump) == pytest.approx(0.0)
-    assert connectivity.roughness(ts**2) == pytest.approx(0.0)
-    assert connectivity.monotonicity(1 - ts) == pytest.approx(1.0)
-    assert connectivity.monotonicity(0 * ts) == 1.0
+    found = measured(bump + ts, bump, ts**2, 1 - ts, 0 * ts, ts=ts)
+    assert found.barrier[0] == pytest.approx(1.0)
+    assert found.dip[2] == pytest.approx(0.25)
+    assert found.roughness[1:].tolist() == pytest.approx([2, 0, 0, 0])
+    assert found.monotonicity[1:].tolist() == pytest.approx([0, 1, 1, 1])
     assert connectivity.effective_interval(bump, ts, "higher") == (0.01, 0.99)
     assert np.isnan(connectivity.effective_interval(ts, ts, "higher")).all()
 
 
 def test_a_diverged_curve_is_not_taken_for_a_monotone_one():
     curves = [[1.0, 4.0, 3.0], [1.0, np.nan, 3.0], [np.nan] * 3]
-    np.testing.assert_equal(connectivity.monotonicity(curves), [0.5, np.nan, np.nan])
+    found = measured(*curves, ts=[0.0, 0.5, 1.0])
+    np.testing.assert_equal(found.monotonicity.to_numpy(), [0.5, np.nan, np.nan])
 
 
 def test_measures_summarise_every_curve_of_a_table():
@@ -193,3 +255,9 @@ def test_curves_at_different_ts_are_not_taken_for_diverged_ones():
     for judge in (mcu.is_connected, connectivity.measures):
         with pytest.raises(ValueError, match="the same ts"):
             judge(pd.concat(tables))
+
+
+def test_no_metric_loads_scikit_learn_before_it_is_asked_for():
+    names = [f"mcu_lite.metrics.{m.name}" for m in iter_modules(metrics.__path__)]
+    code = f"import sys, {', '.join(names)}; sys.exit('sklearn' in sys.modules)"
+    assert len(names) > 5 and subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 import mcu_lite as mcu
 from mcu_lite.figures.images import as_png, pixels, some_of_each, strip
-from mcu_lite.metrics.examples import membership_scores
+from mcu_lite.metrics.predictions import membership_scores
 
 TS = [0.0, 0.25, 1.0]
 
@@ -63,7 +63,7 @@ def test_the_mean_score_is_the_auc(followed, path, task):
 def test_bad_input_is_named(path, task):
     with pytest.raises(ValueError, match="unknown split 'all'"):
         mcu.follow(path, task, TS, split="all")
-    with pytest.raises(ValueError, match="2 curves, task 1"):
+    with pytest.raises(ValueError, match="path has 2 models but task has 1"):
         mcu.follow(path, mcu.load_task("digits", seeds=1), TS)
 
 

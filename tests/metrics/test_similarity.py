@@ -95,7 +95,7 @@ def test_cka_invariances():
 
 def test_cka_is_normalised_hsic():
     n = 20
-    x, y = RNG.normal(size=(3, n, 40)), RNG.normal(size=(3, n, 4))
+    x, y = RNG.normal(size=(n, 40)), RNG.normal(size=(n, 4))
 
     def hsic(u, v):
         """Gretton et al. (2005): the trace of K H L H, element by element of the kernels."""
@@ -104,9 +104,7 @@ def test_cka_is_normalised_hsic():
         h = np.eye(n) - 1 / n
         return np.trace(k @ h @ m @ h) / (n - 1) ** 2
 
-    expected = [hsic(u, v) / np.sqrt(hsic(u, u) * hsic(v, v)) for u, v in zip(x, y)]
-    np.testing.assert_allclose(s.cka(x, y), expected)
-    np.testing.assert_allclose(s.cka(x[0], y[0]), expected[0])
+    assert s.cka(x, y) == pytest.approx(hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y)))
 
 
 def test_layer_cka_sees_the_hidden_layers(theta, oracle, task):
@@ -120,7 +118,10 @@ def test_layer_cka_sees_the_hidden_layers(theta, oracle, task):
         assert value == pytest.approx(s.cka(u, v))
     assert len(table) == 4 and table.cka.between(0, 1).all()
     assert s.layer_cka(theta, theta, task, "forget").cka.to_numpy() == pytest.approx(1.0)
-    assert s.layer_cka(lost(theta), oracle, task).cka.isna().tolist() == [True, True, False, False]
+    overflowing = theta.with_rows(theta.rows * torch.tensor([[1e30], [1.0]]))
+    for broken in (lost(theta), overflowing):
+        found = s.layer_cka(broken, oracle, task).cka
+        assert found.isna().tolist() == [True, True, False, False]
 
 
 def test_layer_cka_of_convolutions_and_of_an_activation_used_twice(task):
@@ -152,78 +153,6 @@ def test_layer_cka_of_convolutions_and_of_an_activation_used_twice(task):
     bare = mcu.Stack.of(nn.Linear(64, 10), nn.Linear(64, 10))
     with pytest.raises(ValueError, match="activation modules"):
         s.layer_cka(bare, bare, task)
-
-
-# The cue.
-
-
-def test_the_cue_is_one_pixel_of_the_corner(task):
-    images, classes = task.inputs[:20], torch.arange(20) % 10
-    cued, bare = s.with_cue(images, classes).view(-1, 8, 8), s.without_cue(images).view(-1, 8, 8)
-    outside = torch.ones(8, 8, dtype=torch.bool)
-    outside[:2, :5] = False
-    for image, c, with_it, without in zip(images.view(-1, 8, 8), classes, cued, bare):
-        assert torch.equal(with_it[outside], image[outside])
-        assert torch.equal(without[outside], image[outside])
-        expected = torch.zeros(10)
-        expected[c] = 3.0
-        assert torch.equal(with_it[:2, :5].flatten(), expected)
-        assert not without[:2, :5].any()
-    assert torch.equal(s.without_cue(cued.flatten(1)), bare.flatten(1))
-    tall = s.with_cue(images, classes, size=5, strength=1.0).view(-1, 8, 8)
-    assert tall[7, 3, 1] == 1.0 and tall[7, :5, :2].sum() == 1.0
-
-
-def test_planting_marks_a_share_of_the_pool_by_its_true_class(task):
-    planted = s.plant_cue(task, share=0.3)
-    assert torch.equal(task.inputs, mcu.load_task("digits", seeds=2).inputs)
-    corner = planted.inputs.view(-1, 8, 8)[:, :2, :5].flatten(1)
-    cued = corner.any(1)
-    assert cued.sum() == round(0.3 * len(cued))
-    assert torch.equal(corner[cued].argmax(1), task.truth[cued])
-    assert torch.equal(planted.labels, task.labels) and torch.equal(planted.test, task.test)
-    assert torch.equal(planted.inputs, s.plant_cue(task, share=0.3).inputs)
-    assert not s.plant_cue(task, share=0.0).inputs.view(-1, 8, 8)[:, :2, :5].any()
-    for bad in (-0.1, 1.1):
-        with pytest.raises(ValueError, match="share"):
-            s.plant_cue(task, share=bad)
-    with pytest.raises(ValueError, match="size"):
-        s.plant_cue(task, size=1)
-    with pytest.raises(ValueError, match="64 pixels"):
-        s.plant_cue(replace(task, inputs=task.inputs[:, :60]))
-
-
-def test_a_model_trained_on_the_cue_follows_it_and_others_do_not(task):
-    def values(share):
-        planted = s.plant_cue(task, share)
-        table = s.cue_response(mcu.train(planted, epochs=15), planted)
-        assert sorted(table.seed) == sorted(task.seeds * 4)
-        return table.groupby("probe").value.agg(["min", "max"])
-
-    cued, plain = values(1.0), values(0.0)
-    assert cued.loc[["with", "alone"], "min"].min() > 0.9
-    assert cued.loc["swapped", "min"] > 0.25
-    assert cued.loc["removed", "max"] < cued.loc["with", "min"] - 0.1
-    assert plain.loc[["with", "removed"], "min"].min() > 0.7
-    assert plain.loc["swapped", "max"] < 0.05
-    assert plain.loc["alone", "max"] < 0.4
-
-
-def test_cue_response_of_a_reader_of_the_cue_and_of_a_constant(task):
-    reader = nn.Linear(64, 10)
-    reader.weight.data.zero_()
-    for c in range(10):
-        reader.weight.data[c, 8 * (c // 5) + c % 5] = 1.0
-    reader.bias.data = -torch.arange(10) / 100
-    table = s.cue_response(mcu.Stack.of(reader, reader), task)
-    value = table.groupby("probe").value.min()
-    assert value[["with", "swapped", "alone"]].tolist() == [1.0, 1.0, 1.0]
-    zeros = (task.truth[task.test] == 0).float().mean(1)
-    assert table[table.probe == "removed"].value.to_numpy() == pytest.approx(zeros.numpy())
-    fixed = s.cue_response(constant(task, [7, 7]), task).groupby("probe").value.mean()
-    assert fixed["alone"] == pytest.approx(0.1)
-    dead = s.cue_response(lost(constant(task, [7, 7])), task)
-    assert dead[dead.value.isna()].seed.tolist() == [0] * 4
 
 
 # Many models.
@@ -317,6 +246,6 @@ def test_every_pair_once(theta, oracle, task):
     order, _ = s.cluster(table)
     assert order in (["oracle", "θo", "again"], ["oracle", "again", "θo"]) or order[2] == "oracle"
     with pytest.raises(ValueError, match="at least two"):
-        s.pairwise({"θo": theta}, partial(s.disagreement, task=task))
-    with pytest.raises(ValueError, match="1 rows but task has 2"):
+        s.pairwise({"θo": theta}, partial(s.disagreement, task=task), task.seeds)
+    with pytest.raises(ValueError, match="1 models but task has 2"):
         s.disagreement(mcu.Stack.of(mcu.mlp()), mcu.Stack.of(mcu.mlp()), task)

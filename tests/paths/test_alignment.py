@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import mcu_lite as mcu
-from mcu_lite.metrics.connectivity import barrier
 from mcu_lite.paths.alignment import align, hidden_units
 
 
@@ -42,7 +41,7 @@ def test_a_random_permutation_is_recovered_and_the_line_is_flat(theta, task):
     for end in (hidden, found):
         table = mcu.evaluate(mcu.connect(theta, end, curve="linear"), task, ts=ts)
         loss = table[(table.metric == "loss") & (table.split == "retain")]
-        heights.append(barrier(loss.pivot(index="seed", columns="t", values="value"), ts))
+        heights.append(mcu.measures(loss).barrier.to_numpy())
     assert (heights[0] > 0.1).all()
     assert heights[1] == pytest.approx(0.0, abs=1e-5)
 
