@@ -24,7 +24,7 @@ from mcu_lite.book.effects import (
 from mcu_lite.book.evidence import Evidence
 from mcu_lite.book.verdicts import Finding
 from mcu_lite.metrics.connectivity import is_connected, measures
-from mcu_lite.metrics.similarity import cluster_agreement
+from mcu_lite.metrics.similarity import agreement_of, clusters
 
 CUTS = (2, 3, 4, 5)
 Effects = Callable[[Evidence], pd.DataFrame]
@@ -217,18 +217,16 @@ def linear_connectivity_groups_methods(evidence: Evidence) -> pd.DataFrame:
     unequal = (ends[0] - ends[1]).abs().rename("value").reset_index()
     first, rest = halves(pd.Series(needed.seed.unique()))
 
+    seen = {s: clusters(needed[needed.seed == s], CUTS) for s in rest}
+
     def foretold(by: pd.DataFrame) -> pd.Series:
-        reference = by[by.seed.isin(first)]
-        return pd.Series({s: _agreement(reference, needed[needed.seed == s]) for s in rest})
+        reference = clusters(by[by.seed.isin(first)], CUTS)
+        return pd.Series({s: agreement_of(reference, own) for s, own in seen.items()})
 
     if first.empty:
         return pd.DataFrame({"raw": np.nan, "net": np.nan}, index=rest)
     raw = foretold(needed)
     return pd.DataFrame({"raw": raw, "net": raw - foretold(unequal)})
-
-
-def _agreement(one: pd.DataFrame, other: pd.DataFrame) -> float:
-    return float(np.mean([cluster_agreement(one, other, groups) for groups in CUTS]))
 
 
 @claim(

@@ -138,21 +138,30 @@ def _tree(table: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     return names, linkage(squareform(distance), "average", optimal_ordering=True)
 
 
-def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> float:
-    """Adjusted Rand index (Hubert and Arabie, 1985) of the clusters of two tables of distances.
+def clusters(table: pd.DataFrame, cuts: Sequence[int]) -> pd.DataFrame:
+    """Cut the tree of a table of `pairwise` into so many clusters: names by cuts, labels."""
+    names, tree = _tree(table)
+    if not all(2 <= groups < len(names) for groups in cuts):
+        raise ValueError(f"groups must lie in 2..{len(names) - 1}, got {list(cuts)}")
+    labels = {groups: fcluster(tree, groups, "maxclust") for groups in cuts}
+    return pd.DataFrame(labels, names).sort_index()
 
-    Both are of `pairwise`, on the same names; each tree is cut into `groups` clusters.
+
+def agreement_of(one: pd.DataFrame, other: pd.DataFrame) -> float:
+    """Adjusted Rand index (Hubert and Arabie, 1985) of two tables of `clusters`, mean over cuts.
+
     1: the same clusters; about 0: agreement of chance.
     """
     from sklearn.metrics import adjusted_rand_score
 
-    (names, tree), (others, second) = _tree(one), _tree(other)
-    if sorted(names) != sorted(others):
-        raise ValueError(f"other must hold the names of one, {names}, got {others}")
-    if not 2 <= groups < len(names):
-        raise ValueError(f"groups must lie in 2..{len(names) - 1}, got {groups}")
-    cuts = [fcluster(t, groups, "maxclust") for t in (tree, second)]
-    return float(adjusted_rand_score(cuts[0], cuts[1][[others.index(n) for n in names]]))
+    if list(one.index) != list(other.index):
+        raise ValueError(f"other must hold the names of one, {list(one.index)}, got {other.index}")
+    return float(np.mean([adjusted_rand_score(one[cut], other[cut]) for cut in one]))
+
+
+def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> float:
+    """`agreement_of` the clusters of two tables of `pairwise`, each cut into `groups`."""
+    return agreement_of(clusters(one, [groups]), clusters(other, [groups]))
 
 
 def cluster_stability(table: pd.DataFrame, groups: int) -> float:
