@@ -51,14 +51,16 @@ def main() -> None:
 def measure_studies(profile: str) -> None:
     """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
-    from mcu_lite.book.evidence import on_photographs, pictured, retain_only
-    from mcu_lite.book.text_study import SPOKEN, conditions, text_setting
+    from mcu_lite.book.evidence import gather
+    from mcu_lite.book.photograph_study import on_photographs, pictured
+    from mcu_lite.book.text_study import conditions, text_setting
 
     setting = mcu.load_profile(profile)
     studies = {
-        "photographs": (on_photographs() + retain_only(["npo"]), pictured(setting)),
-        "texts": (conditions() + retain_only(SPOKEN), text_setting(setting)),
-        "grid": (mcu.grid() + retain_only(), setting),
+        "photographs": (mcu.run, on_photographs(), pictured(setting)),
+        "texts": (mcu.run, conditions(), text_setting(setting)),
+        "grid": (mcu.run, mcu.grid(), setting),
+        "evidence": (gather, setting),
     }
     began = time.perf_counter()
     # Side by side: where one has a single thing to do first, another one keeps the cores busy.
@@ -66,13 +68,9 @@ def measure_studies(profile: str) -> None:
         futures.ProcessPoolExecutor(WORKERS, mp_context=kernels.server) as workers,
         futures.ThreadPoolExecutor(len(studies)) as threads,
     ):
-        jobs = {
-            threads.submit(mcu.run, *study, executor=workers): name
-            for name, study in studies.items()
-        }
-        for job, table in results(jobs, workers):
-            took = time.perf_counter() - began
-            print(f"{jobs[job]}: {len(table)} values, after {took:.1f} s", flush=True)
+        jobs = {threads.submit(*study, executor=workers): name for name, study in studies.items()}
+        for job, _ in results(jobs, workers):
+            print(f"{jobs[job]}: after {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def results(jobs: Iterable[futures.Future], pool: futures.Executor) -> Iterator[tuple]:

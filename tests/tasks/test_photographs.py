@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import mcu_lite as mcu
-from mcu_lite.book.evidence import on_photographs
+from mcu_lite.book.photograph_study import on_photographs
 from mcu_lite.tasks.photographs import RECIPES, as_task, crop_and_flip
 
 torchvision = pytest.importorskip("torchvision")

@@ -1,0 +1,24 @@
+"""The paper's conditions on pieces of photographs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mcu_lite.studies.conditions import Condition, Endpoint, Setting
+
+
+def pictured(setting: Setting) -> Setting:
+    """Return the setting of a study on pieces of photographs, of half the size."""
+    half = {"epochs": setting.epochs // 2, "steps": setting.steps // 2}
+    half["ts"] = 2 * round(setting.ts / 4) + 1
+    return replace(setting, task="patches", model="resnet_small", **half)
+
+
+def on_photographs() -> list[Condition]:
+    """`npo` and itself, another method, and one that takes large steps; on lines and curves."""
+    a, others = Endpoint("npo"), (Endpoint("npo", 1), Endpoint("graddiff"), Endpoint("finetune"))
+    return [
+        Condition("Rand" if b.method == a.method else "Met", a, b, curve)
+        for b in others
+        for curve in ("linear", "bezier")
+    ]
