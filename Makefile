@@ -13,7 +13,7 @@ HTML = _build/$(PROFILE)/_build/html
 # Every kernel would compile every library anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help book test browser lab serve chapter exercises bench lint format constraints clean
+.PHONY: help book evidence test browser lab serve chapter exercises bench lint format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -39,6 +39,9 @@ $(VENDOR): package-lock.json scripts/embed.js scripts/embed.css | $(READY)
 
 book: $(READY) $(VENDOR) ## execute every chapter at PROFILE and render the book
 	$(BIN)/python scripts/build.py $(PROFILE)
+
+evidence: $(READY) ## compute the scorecard's evidence on twenty seeds; resumes where it was interrupted
+	$(BIN)/python -m mcu_lite.book.recorded
 
 test: export OMP_NUM_THREADS = 1
 test: lint $(VENDOR) browser ## lint, unit tests, all chapters at the ci profile, their pages in a browser

@@ -97,8 +97,8 @@ def outside(effects: dict[str, pd.DataFrame], again: dict[str, pd.DataFrame]) ->
             width *= np.sqrt(1 / len(new) + 1 / len(net))
             if abs(new.mean() - net.mean()) > width + 1e-5:
                 far.append(f"{name} {new.mean():.2f} (recorded {net.mean():.2f})")
-    said = ", ".join(far) or "no claim"
-    return f"On seeds computed anew, outside of what the recorded ones allow: {said}."
+    said = ", ".join(far) or "nothing"
+    return f"On seeds computed anew, outside what the recorded ones allow: {said}."
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+import numpy as np
+import pandas as pd
+
+from mcu_lite.book import recorded
+from mcu_lite.book.paper_claims import CLAIMS
+from mcu_lite.book.scorecard import scorecard
+
+
+def test_the_record_was_made_with_the_recipe_of_today():
+    """After a change of a claim, a method or the setting, run `make evidence`."""
+    made, effects = recorded.load()
+    assert made["recipe"] == recorded.recipe()
+    assert list(effects) == list(CLAIMS)
+    for own in effects.values():
+        assert set(own.index) <= set(range(20)) and {"raw", "net"} <= set(own)
+    assert scorecard(CLAIMS[n].finding(own) for n, own in effects.items()).verdict.notna().all()
+
+
+def test_the_recipe_changes_with_a_claim_and_not_with_a_comment(tmp_path, monkeypatch):
+    for source in recorded.SOURCES:
+        target = tmp_path / source
+        target.parent.mkdir(exist_ok=True)
+        target.write_text((recorded.ROOM.parent / source).read_text("utf-8"), encoding="utf-8")
+    monkeypatch.setattr(recorded, "ROOM", tmp_path / "book")
+    before = recorded.recipe()
+    claims = tmp_path / recorded.SOURCES[2]
+    text = claims.read_text("utf-8")
+    claims.write_text("# A comment.\n" + text, encoding="utf-8")
+    assert recorded.recipe() == before
+    claims.write_text(text.replace("least=0.1", "least=0.2", 1), encoding="utf-8")
+    assert recorded.recipe() != before
+
+
+def test_only_what_the_recorded_seeds_do_not_allow_is_said_to_lie_outside():
+    """With one claim, new seeds of the same kind lie outside in one of twenty studies."""
+    rng, said = np.random.default_rng(0), 0
+    for _ in range(400):
+        old, new = (pd.DataFrame({"net": rng.normal(0.3, 0.1, n)}) for n in (20, 5))
+        said += "nothing" not in recorded.outside({"one": old}, {"one": new})
+    assert 0.02 < said / 400 < 0.08
+    far = recorded.outside({"one": old}, {"one": old + 1})
+    assert "one 1." in far
+    assert "nothing" in recorded.outside({"one": old}, {"one": old * np.nan})
