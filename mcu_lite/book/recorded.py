@@ -20,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import HTML
 from scipy import stats
 
 from mcu_lite.book.evidence import gather
 from mcu_lite.book.paper_claims import CLAIMS
+from mcu_lite.book.scorecard import as_html, scorecard
 from mcu_lite.files import write
 from mcu_lite.studies.conditions import PROFILES
 from mcu_lite.studies.results import meaning
@@ -81,6 +83,18 @@ def load() -> tuple[dict, dict[str, pd.DataFrame]]:
         k: pd.DataFrame(v, dtype=float).set_index("seed") for k, v in record["effects"].items()
     }
     return record["made"], tables
+
+
+def card() -> pd.DataFrame:
+    """The scorecard of the recorded effects, by the names of the claims."""
+    effects = load()[1]
+    lines = scorecard(CLAIMS[name].finding(own) for name, own in effects.items())
+    return lines.set_axis(list(effects))
+
+
+def verdicts(*names: str) -> HTML:
+    """Quote rows of the scorecard, which were decided together with all others."""
+    return HTML(as_html(card().loc[list(names)]))
 
 
 def outside(effects: dict[str, pd.DataFrame], again: dict[str, pd.DataFrame]) -> str:

@@ -106,7 +106,7 @@ def _written(row: NamedTuple) -> str:
         return "nothing to measure"
     digits = max(2, 1 - math.floor(math.log10(row.least)))
     low, effect, high = (f"{v:z.{digits}f}" for v in (row.low, row.effect, row.high))
-    return f"<b>{effect}</b> <small>({low} to {high})</small>"
+    return f"<b>{effect}</b> <small>({low} to {high})</small>".replace("-", "−")
 
 
 def _drawn(row: NamedTuple, again: float | None) -> str:
@@ -117,7 +117,11 @@ def _drawn(row: NamedTuple, again: float | None) -> str:
         return WIDE / 2 * (1 + 0.94 * place / SCALE)
 
     values = {k: np.float64(getattr(row, k)) for k in ("effect", "low", "high", "raw", "least")}
-    middle, parts = HIGH / 2, []
+    border = x(values["least"])
+    middle = HIGH / 2
+    parts = [
+        f'<rect class="beyond" x="{border:.1f}" y="0" width="{WIDE - border:.1f}" height="{HIGH}"/>'
+    ]
     for value, name in ((0.0, "zero"), (row.least, "least"), (-row.least, "least")):
         parts.append(_line(x(np.float64(value)), 0, x(np.float64(value)), HIGH, name))
     if not math.isnan(row.raw):

@@ -3,7 +3,6 @@ import pandas as pd
 
 from mcu_lite.book import recorded
 from mcu_lite.book.paper_claims import CLAIMS
-from mcu_lite.book.scorecard import scorecard
 
 
 def test_the_record_was_made_with_the_recipe_of_today():
@@ -13,7 +12,14 @@ def test_the_record_was_made_with_the_recipe_of_today():
     assert list(effects) == list(CLAIMS)
     for own in effects.values():
         assert set(own.index) <= set(range(20)) and {"raw", "net"} <= set(own)
-    assert scorecard(CLAIMS[n].finding(own) for n, own in effects.items()).verdict.notna().all()
+    assert list(recorded.card().index) == list(CLAIMS)
+
+
+def test_a_chapter_quotes_the_verdict_that_the_scorecard_has():
+    name = "curriculum_moves"
+    page = recorded.verdicts(name).data
+    assert CLAIMS[name].says in page and recorded.card().verdict[name] in page
+    assert page.count("<tr") == 2
 
 
 def test_the_recipe_changes_with_a_claim_and_not_with_a_comment(tmp_path, monkeypatch):

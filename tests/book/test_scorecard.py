@@ -41,10 +41,12 @@ def test_the_page_is_well_formed_and_says_in_words_what_it_draws():
 
 def test_marks_stand_in_units_of_the_least_effect():
     svg = ElementTree.fromstring(as_html(scorecard(CARD))).find("tbody/tr/td/svg")
-    place = {e.get("class"): float(e.get("x1") or e.get("cx")) for e in svg}
-    zero = next(float(e.get("x1")) for e in svg if e.get("class") == "zero")
-    least = max(float(e.get("x1")) for e in svg if e.get("class") == "least")
-    assert (place["net"] - zero) / (least - zero) == pytest.approx(0.8625 / 0.5, abs=0.01)
+    line = {e.get("class"): [] for e in svg}
+    for e in svg:
+        line[e.get("class")].append(float(e.get("x1") or e.get("cx") or e.get("x")))
+    zero, least, net = line["zero"][0], max(line["least"]), line["net"][0]
+    assert (net - zero) / (least - zero) == pytest.approx(0.8625 / 0.5, abs=0.01)
+    assert line["beyond"] == [least]
 
 
 def test_what_lies_beyond_the_scale_is_an_arrow_to_its_side():
