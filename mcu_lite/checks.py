@@ -122,7 +122,7 @@ def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return seeds
 
 
-def known(what: str, name: str, names: Iterable[str]) -> str:
+def check_choice(what: str, name: str, names: Iterable[str]) -> str:
     """Return `name`, or raise a `ValueError` that lists the known ones."""
     if name not in names:
         raise ValueError(f"unknown {what} {name!r}; known are {', '.join(map(repr, names))}")

@@ -12,7 +12,7 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcu_lite.checks import SPLITS, known
+from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.metrics.registry import METRICS
 
 COLOURS = {"retain": "#0072B2", "forget": "#D55E00", "test": "#009E73"}
@@ -55,7 +55,7 @@ def by_name(tables: Tables, most: int | None = None) -> dict[str, pd.DataFrame]:
 
 def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean and standard deviation over seeds, NaN of a single one, for each split and t."""
-    known("metric", metric, table.metric.unique())
+    check_choice("metric", metric, table.metric.unique())
     own = table[table.metric == metric]
     return own.groupby(["split", "t"]).value.agg(["mean", "std"])
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from mcu_lite.checks import known
+from mcu_lite.checks import check_choice
 
 _SIDES = (("retain", 1.0), ("forget", -1.0))
 
@@ -30,7 +30,7 @@ def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple
     >>> effective_interval([1, 0.5, 0.2, 0.9, 0.8], [0, 0.25, 0.5, 0.75, 1], "lower")
     (0.25, 0.5)
     """
-    known("direction", better, ("higher", "lower"))
+    check_choice("direction", better, ("higher", "lower"))
     gain = np.asarray(values, float) * (1.0 if better == "higher" else -1.0)
     inside = gain > max(gain[0], gain[-1])
     runs = np.split(np.arange(len(gain)), np.flatnonzero(np.diff(inside)) + 1)
@@ -63,7 +63,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     >>> measures(hill)[["barrier", "dip", "roughness", "monotonicity"]].round(2).values.tolist()
     [[2.0, 0.0, 2.0, 0.5]]
     """
-    wide = curves(table, [c for c in table if c not in ("t", "value")])
+    wide = wide_curves(table, [c for c in table if c not in ("t", "value")])
     values, ts = wide.to_numpy(float), wide.columns.to_numpy()
     variation = np.abs(np.diff(values)).sum(-1)
     net = np.abs(values[:, -1] - values[:, 0])
@@ -78,14 +78,14 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def curves(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def wide_curves(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """One line a curve, by its `keys`, with its values at T values of t, shape (curves, T).
 
     A gap would look like a diverged model, and without a column that tells curves apart a table
     of several cannot be read: both are refused.
     """
     for column in ("t", "value"):
-        known("column", column, list(table))
+        check_choice("column", column, list(table))
     if table.duplicated([*keys, "t"]).any():
         raise ValueError(
             "table must hold one value for each curve, seed, split, metric and t; for several "
@@ -128,12 +128,12 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
     for column in ("metric", "split"):
-        known("column", column, list(table))
+        check_choice("column", column, list(table))
     losses = table[table.metric == "loss"]
     keys = [c for c in table if c not in ("t", "split", "metric", "value")]
     if not {"retain", "forget"} <= set(losses.split):
         raise ValueError("table must hold the loss on retain and forget")
-    wide = curves(losses, ["split", *keys])
+    wide = wide_curves(losses, ["split", *keys])
     ts = wide.columns.to_numpy()
     if ts[0] != 0 or ts[-1] != 1:
         raise ValueError(f"table must begin at t=0 and end at t=1, got {ts}")
@@ -192,9 +192,9 @@ def wiggle_correlations(
     curves of opposite signs do not cancel. A curve on which one of the two does not wiggle is
     left out.
     """
-    known("column", "name", list(table))
+    check_choice("column", "name", list(table))
     keys = [c for c in table if c not in ("t", "name", "value", "split", "metric")]
-    wide = curves(table, ["name", *keys])
+    wide = wide_curves(table, ["name", *keys])
     above = pd.DataFrame(excess(wide, wide.columns), wide.index).iloc[:, 1:-1]
     # The ends are 0 by definition. What is equal but for rounding must tie.
     ranks = above.round(9).rank(axis=1).where(above.notna().all(axis=1), axis=0)
@@ -204,7 +204,7 @@ def wiggle_correlations(
         raise ValueError("table must hold every name for every curve and seed")
     lines = []
     for one, two in combinations(names, 2) if pairs is None else pairs:
-        x, y = (own[known("name", name, names)] for name in (one, two))
+        x, y = (own[check_choice("name", name, names)] for name in (one, two))
         rho = x.corrwith(y, axis=1)
         found = pd.DataFrame({"rho": rho, "size": rho.abs()}).groupby("seed")
         found = found.agg(

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, known
+from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.metrics.registry import METRICS, Metric, Outputs, Source
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack, incompetent_rows
@@ -153,7 +153,7 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
     if metrics is None:
         quick = [m for m in METRICS.values() if not m.slow and (task.texts or not m.needs_texts)]
         return [m for m in quick if oracle or not m.needs_oracle]
-    chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
+    chosen = [METRICS[check_choice("metric", name, METRICS)] for name in metrics]
     if not chosen:
         raise ValueError("metrics must name at least one metric, got none")
     for m in chosen:

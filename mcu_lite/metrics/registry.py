@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, checked, known
+from mcu_lite.checks import SPLITS, check_choice, checked
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.tasks.task import Task
 
@@ -51,7 +51,7 @@ class Outputs:
     incompetent: Outputs | None = None
     starts: dict[str, np.ndarray] | None = None
     source: Source | None = None
-    found: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+    cache: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def log_p(self) -> dict[str, np.ndarray]:
@@ -92,11 +92,11 @@ class Outputs:
         starts = self.starts[split]
         return np.add.reduceat(values, starts, -1) / np.diff(starts, append=values.shape[-1])
 
-    def once(self, function: Reading, split: str) -> np.ndarray:
+    def cached(self, function: Reading, split: str) -> np.ndarray:
         """``function(self, split)``, computed when the first of several metrics asks for it."""
-        if (function, split) not in self.found:
-            self.found[function, split] = function(self, split)
-        return self.found[function, split]
+        if (function, split) not in self.cache:
+            self.cache[function, split] = function(self, split)
+        return self.cache[function, split]
 
 
 Reading = Callable[[Outputs, str], np.ndarray]
@@ -165,11 +165,11 @@ def metric(
     >>> METRICS.pop("confidence").splits
     ('forget',)
     """
-    known("direction", better, BETTER)
+    check_choice("direction", better, BETTER)
     for split in splits:
-        known("split", split, SPLITS)
+        check_choice("split", split, SPLITS)
     for option in more:
-        known("option", option, OPTIONS)
+        check_choice("option", option, OPTIONS)
 
     def register(function: Reading) -> Reading:
         if version:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from mcu_lite.checks import known
+from mcu_lite.checks import check_choice
 
 FLIPS = 9999
 """The most sign flips that a test enumerates, beyond which it draws them."""
@@ -145,7 +145,7 @@ def compare(
     [['npo', 'scrub', 0.4, 3]]
     """
     for column in (by, values, seed):
-        known("column", column, list(table))
+        check_choice("column", column, list(table))
     if table.duplicated([by, seed]).any():
         raise ValueError(f"table must hold one value for each {by} and seed, it holds several")
     wide = table.pivot(index=seed, columns=by, values=values)
@@ -155,7 +155,7 @@ def compare(
         raise ValueError(f"pairs must hold at least one pair of {by}; the table has {names}")
     lines = []
     for a, b in pairs:
-        left, right = (wide[known(by, name, names)] for name in (a, b))
+        left, right = (wide[check_choice(by, name, names)] for name in (a, b))
         lines.append({"a": a, "b": b} | paired(left, right)._asdict())
     found = pd.DataFrame(lines)
     found.insert(found.columns.get_loc("n"), "p_corrected", correct(found.p))

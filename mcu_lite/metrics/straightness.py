@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from mcu_lite.checks import known
-from mcu_lite.metrics.connectivity import curves
+from mcu_lite.checks import check_choice
+from mcu_lite.metrics.connectivity import wide_curves
 from mcu_lite.metrics.evaluation import read, split_outputs, tidy
 from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.stack import Stack
@@ -32,7 +32,7 @@ def logit_line(
     `metrics` need nothing but logits and labels. The table is that of `mcu_lite.evaluate`; NaN for
     seeds of which a model diverged.
     """
-    chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
+    chosen = [METRICS[check_choice("metric", name, METRICS)] for name in metrics]
     for m in chosen:
         if m.needs_oracle or m.needs_incompetent or m.needs_texts:
             raise ValueError(f"metric {m.name!r} needs more than the logits of two models")
@@ -59,8 +59,8 @@ def gain_between(table: pd.DataFrame, better: str) -> pd.DataFrame:
     better end there, positive if better; and hindsight, the gain at the seed's own best t over
     its own better end. Seeds that diverged are left out.
     """
-    sign = {"higher": 1.0, "lower": -1.0}[known("direction", better, ("higher", "lower"))]
-    wide = sign * curves(table, ["seed"]).dropna()
+    sign = {"higher": 1.0, "lower": -1.0}[check_choice("direction", better, ("higher", "lower"))]
+    wide = sign * wide_curves(table, ["seed"]).dropna()
     if len(wide) < 2 or wide.shape[1] < 3:
         raise ValueError("table must hold two seeds, and a t between the ends")
     ends, inner = wide.iloc[:, [0, -1]], wide.iloc[:, 1:-1]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mcu_lite.checks import checked
 from mcu_lite.models.batching import run
-from mcu_lite.models.batchnorm import forget_statistics, recomputed, tracking
-from mcu_lite.models.chains import is_chain
+from mcu_lite.models.batchnorm import drop_running_stats, recomputed, tracking
+from mcu_lite.models.dense import is_chain
 from mcu_lite.models.seeding import seeded
 from mcu_lite.models.templates import copied, drawn_anew
 from mcu_lite.models.trial import check_template
@@ -67,12 +67,12 @@ class Architecture:
     shapes: tuple[torch.Size, ...] = field(init=False)
     norms: tuple[str, ...] = field(init=False)
     chain: bool = field(init=False)
-    found: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+    cache: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_template(self.module)
         module = copied(self.module)
-        norms = forget_statistics(module)
+        norms = drop_running_stats(module)
         trainable = {n: p.shape for n, p in module.named_parameters() if p.requires_grad}
         names, shapes = tuple(trainable), tuple(trainable.values())
         own = {"module": module, "names": names, "shapes": shapes, "norms": norms}
@@ -141,10 +141,10 @@ class Architecture:
 
     def evaluating(self) -> Architecture:
         """Return the same architecture without dropout, for measurements; always the same one."""
-        if "evaluating" not in self.found:
+        if "evaluating" not in self.cache:
             module = tracking(copied(self.module).eval(), self.norms)
-            self.found["evaluating"] = self._with(module)
-        return self.found["evaluating"]
+            self.cache["evaluating"] = self._with(module)
+        return self.cache["evaluating"]
 
     @property
     def measuring(self) -> bool:
@@ -170,7 +170,7 @@ class Architecture:
 
     def __getstate__(self) -> dict:
         """Itself without what it remembers, for copies and other processes."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"found": {}}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"cache": {}}
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
         """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcu_lite.checks import checked, known
+from mcu_lite.checks import check_choice, checked
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
@@ -181,8 +181,8 @@ def connect(
     >>> connect(nn.Linear(3, 2), nn.Linear(3, 2), objective=loss, steps=5).model_at(0.5)
     Linear(in_features=3, out_features=2, bias=True)
     """
-    known("curve", curve, CURVES)
-    draw_t = SAMPLING[known("sampling", sampling, SAMPLING)]
+    check_choice("curve", curve, CURVES)
+    draw_t = SAMPLING[check_choice("sampling", sampling, SAMPLING)]
     a, b = (m if isinstance(m, Stack) else Stack.of(m) for m in (a, b))
     a.architecture.check_same(b.architecture, "a and b have different architectures")
     if len(a) != len(b):
@@ -248,6 +248,6 @@ def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
     if objective is None or task is None:
         raise ValueError("objective must be a function, or a name that comes with a task")
     theta = a.origin or b.origin or a
-    if known("objective", objective, ["retain", *METHODS]) == "retain":
+    if check_choice("objective", objective, ["retain", *METHODS]) == "retain":
         return retain_objective(theta, task)
     return unlearning_objective(objective, theta, task)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from mcu_lite.models.architecture import Architecture
-from mcu_lite.models.batching import on_16_bytes
+from mcu_lite.models.batching import aligned_to_16_bytes
 from mcu_lite.models.templates import copied
 from mcu_lite.unlearning.objectives import Objective
 
@@ -26,7 +26,9 @@ def function_objective(function: Callable, architecture: Architecture) -> Object
     weights = [own[n] for n in architecture.names]
 
     def one(row: Tensor) -> Tensor:
-        for weight, part in zip(weights, on_16_bytes(architecture.named(row.detach())).values()):
+        for weight, part in zip(
+            weights, aligned_to_16_bytes(architecture.named(row.detach())).values()
+        ):
             weight.data = part
         buffers = {n: buffer.clone() for n, buffer in module.named_buffers()}
         value = function(module)

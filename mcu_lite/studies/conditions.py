@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 
-from mcu_lite.checks import checked, known, seeds_of
+from mcu_lite.checks import check_choice, checked, seeds_of
 from mcu_lite.paths.curves import CURVES
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
@@ -52,7 +52,7 @@ class Setting:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         seeds = seeds_of(self.seeds)
-        parameters = signature(TASKS[known("task", self.task, TASKS)]).parameters
+        parameters = signature(TASKS[check_choice("task", self.task, TASKS)]).parameters
         usual = {k: p.default for k, p in parameters.items()}
         options = {k: v for k, v in self.options.items() if k not in usual or usual[k] != v}
         if arrays := [k for k, v in options.items() if hasattr(v, "shape")]:
@@ -78,7 +78,7 @@ def load_profile(name: str, **changes) -> Setting:
     >>> load_profile("book", ts=41, options={"forget": 0.1, "forget_class": 3}).options
     {'forget_class': 3}
     """
-    return replace(PROFILES[known("profile", name, PROFILES)], **changes)
+    return replace(PROFILES[check_choice("profile", name, PROFILES)], **changes)
 
 
 @checked
@@ -114,7 +114,7 @@ class Endpoint:
     forget_weight: float | None = None
 
     def __post_init__(self) -> None:
-        known("method", self.method, ["original", *METHODS])
+        check_choice("method", self.method, ["original", *METHODS])
         changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
         for part in ("lr", "steps"):
             if not changes.get(part, 1) > 0:
@@ -168,7 +168,7 @@ class Condition:
     objective: str | None = None
 
     def __post_init__(self) -> None:
-        known("curve", self.curve, CURVES)
+        check_choice("curve", self.curve, CURVES)
         if self.objective is None:
             ends = [end.method for end in (self.a, self.b) if end.method in METHODS]
             fitted = [m for m in ends if METHODS[m].begins == "original"]
@@ -176,7 +176,7 @@ class Condition:
         if self.curve == "linear":
             object.__setattr__(self, "objective", "")
         else:
-            known("objective", self.objective, ["retain", *METHODS])
+            check_choice("objective", self.objective, ["retain", *METHODS])
 
     @property
     def columns(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, checked, known, seeds_of
+from mcu_lite.checks import SPLITS, check_choice, checked, seeds_of
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.texts import Texts
 
@@ -144,7 +144,7 @@ class Task:
 
     def split(self, name: str) -> tuple[Tensor, Tensor]:
         """Inputs (B, n, ...) and labels (B, n, ...) of a split; test labels are the true ones."""
-        index = getattr(self, known("split", name, SPLITS))
+        index = getattr(self, check_choice("split", name, SPLITS))
         labels = self.truth.expand_as(self.labels) if name == "test" else self.labels
         return self.inputs[index], pick(labels, index)
 
@@ -205,7 +205,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    return checked(TASKS[known("task", name, TASKS)])(seeds_of(seeds), **options)
+    return checked(TASKS[check_choice("task", name, TASKS)])(seeds_of(seeds), **options)
 
 
 def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:

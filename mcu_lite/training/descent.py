@@ -11,7 +11,7 @@ from tqdm import trange
 
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators, seeded
-from mcu_lite.training.optimizers import Watch, adamw, sophia
+from mcu_lite.training.optimizers import Callback, adamw, sophia
 
 RowLoss = Callable[[Tensor], Tensor]
 
@@ -26,7 +26,7 @@ def descend(
     weight_decay: float = 0.01,
     mask: Tensor | None = None,
     curvature: Callable[[Tensor], Tensor] | None = None,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
     draws: bool = True,
     seed: int = 0,
     label: str = "descending",
@@ -37,7 +37,7 @@ def descend(
     curve. `loss` maps (B, ...) to (B,) and draws its own batch at each call; row b of the result
     depends on row b only. `lr` is the rate at the start, `decay` maps the progress in [0, 1) to a
     factor. What is False in `mask` stays where it starts, though weights decay. With a `curvature`
-    Sophia descends (see `mcu_lite.training.optimizers.sophia`, also for `watch`), else AdamW.
+    Sophia descends (see `mcu_lite.training.optimizers.sophia`, also for `callback`), else AdamW.
 
     With `draws` the loss may draw from PyTorch's global random state, as dropout does: each step
     has its own seed, made of `seed`, and takes turns with those of other threads.
@@ -52,7 +52,7 @@ def descend(
     if curvature is None:
         update = adamw(rows, weight_decay)
     else:
-        update = sophia(rows, curvature, weight_decay, watch)
+        update = sophia(rows, curvature, weight_decay, callback)
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
 
     for step in trange(steps, desc=label, delay=1, leave=False, disable=None):

@@ -10,7 +10,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import checked, known
+from mcu_lite.checks import check_choice, checked
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack, incompetent_rows
 from mcu_lite.tasks.task import Task, check_rows, pick
@@ -54,8 +54,8 @@ class Objective:
 def recipe_for(method: str, task: Task, **changes: float) -> Method:
     """Return a registered method with the task's own recipe, and what a caller changes in it."""
     for part in changes:
-        known("part of the recipe", part, RECIPE)
-    own = task.recipes.get(known("method", method, METHODS), {})
+        check_choice("part of the recipe", part, RECIPE)
+    own = task.recipes.get(check_choice("method", method, METHODS), {})
     return replace(METHODS[method], **own | changes)
 
 

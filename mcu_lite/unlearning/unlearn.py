@@ -78,12 +78,12 @@ def unlearn(
     if chosen.begins != "original":
         return _retrained(theta, task, chosen, seed, epochs, recipe.get("lr"))
     weights = Curriculum(float(curriculum), len(theta)) if curriculum else None
-    rows, diverged = descend(**descent(theta, task, chosen, seed, weights, order))
+    rows, diverged = descend(**descend_arguments(theta, task, chosen, seed, weights, order))
     spread = weights.spread if weights else None
     return Stack(theta.architecture, rows, method, origin=theta, diverged=diverged, spread=spread)
 
 
-def descent(
+def descend_arguments(
     theta: Stack,
     task: Task,
     recipe: Method,
@@ -162,8 +162,8 @@ def clipped_share(
         Where the run ended.
     """
     shares: list[Tensor] = []
-    how = descent(theta, task, recipe_for(method, task, **recipe), seed, order=2)
-    rows, _ = descend(**how, watch=lambda m, h: shares.append(share_at_bound(m, h)))
+    how = descend_arguments(theta, task, recipe_for(method, task, **recipe), seed, order=2)
+    rows, _ = descend(**how, callback=lambda m, h: shares.append(share_at_bound(m, h)))
     pairs = [(step, seed) for step in range(len(shares)) for seed in task.seeds]
     table = pd.DataFrame(pairs, columns=["step", "seed"])
     return table.assign(share=torch.cat(shares).tolist()), rows

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.studies.results import meaning
+from mcu_lite.studies.results import without_docstrings
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -309,6 +309,6 @@ def test_a_network_of_torchvision_goes_all_the_way(registries):
 
 def test_only_code_names_a_result():
     one = 'def f(x):\n    """Say."""\n    return x  # as is\n'
-    assert meaning(one) == meaning("def f(x):\n    return x\n")
-    assert meaning(one) != meaning("def f(x):\n    return -x\n")
-    assert meaning('TEXT = "kept"') != meaning('TEXT = "other"')
+    assert without_docstrings(one) == without_docstrings("def f(x):\n    return x\n")
+    assert without_docstrings(one) != without_docstrings("def f(x):\n    return -x\n")
+    assert without_docstrings('TEXT = "kept"') != without_docstrings('TEXT = "other"')
