@@ -74,7 +74,7 @@ def utility(outputs: Outputs, split: str) -> np.ndarray:
 def truth_ratios(outputs: Outputs, split: str) -> np.ndarray:
     """R of examples: mean p of the false answers over p of the paraphrased true one, (M, n).
 
-    Each p is a geometric mean over tokens. Of the retain set only the first `SAMPLE` are asked.
+    Each p is a geometric mean over tokens. Of the retain set only the first `SAMPLE` are evaluated.
     """
     source = outputs.source
     index = getattr(source.task, split)[source.b, : None if split == "forget" else SAMPLE]

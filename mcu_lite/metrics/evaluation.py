@@ -50,6 +50,12 @@ def evaluate(
         Tidy: t, seed, split, metric, value. NaN for seeds that diverged, for models with an output
         that is not finite, and, of distances to the oracle, where the oracle diverged.
 
+    Raises
+    ------
+    ValueError
+        For an unknown metric or none, one that needs an oracle or texts that are not there, or
+        another number of models than the task has splits.
+
     Warns
     -----
     UserWarning
@@ -69,16 +75,7 @@ def evaluate(
 def evaluator(
     task: Task, *, metrics: Iterable[str] | None = None, oracle: Stack | None = None
 ) -> Evaluator:
-    """Like `evaluate`, for many models: a function of (models, ts=41) to pandas.DataFrame.
-
-    Outputs of the oracle and of untrained models are computed once.
-
-    Examples
-    --------
-    >>> measure = evaluator(task, oracle=theta, metrics=["js_to_oracle"])
-    >>> [measure(models).value.gt(1e-6).any().item() for models in (theta, a, b)]
-    [False, True, True]
-    """
+    """Like `evaluate`, as a function of (models, ts=41) that computes the oracle's outputs once."""
     chosen = _choose(metrics, task, oracle)
     oracles = [{}] * len(task) if oracle is None else _oracles(oracle, task)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from mcu_lite.metrics.connectivity import check_tolerance
 from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.planes import Plane
@@ -69,8 +70,7 @@ def connected_points(
     ε in nats. One line a point and seed: point, x, y, seed, retain, forget (which inequality
     holds), both.
     """
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
+    check_tolerance(tolerance)
     point = ["point", "x", "y", "seed"]
     losses = table[table.metric == "loss"].pivot(index=point, columns="split", values="value")
     losses = losses.reset_index()

@@ -41,16 +41,17 @@ class Architecture:
     ------
     ValueError
         If the module has no trainable parameter, one without a shape (`nn.LazyLinear`), one in
-        half precision, or cannot be copied. When it is first called: if it fails, changes a
-        buffer, or computes layers again for a gradient that is then not the row's.
+        half precision, or cannot be copied. On its first call: if forward fails, changes a
+        buffer, or recomputes activations with the template's weights.
     TypeError
-        If `module` is none.
+        If `module` is not an nn.Module.
 
     Notes
     -----
     Batch norm uses the statistics of the batch while a model is trained, and those of `statistics`
-    while it is measured. None are kept: those of a mixture of models are not the mixture of theirs.
-    Frozen batch norm keeps its own: with frozen parameters, or without any and in eval mode.
+    while it is measured. Running statistics are not interpolated: those of an average of models are
+    not the average of theirs. Frozen batch norm keeps its own: with frozen parameters, or without
+    any and in eval mode.
 
     Examples
     --------
@@ -64,9 +65,13 @@ class Architecture:
     module: nn.Module
     build: Callable[[], nn.Module] | None = field(default=None, repr=False, compare=False)
     names: tuple[str, ...] = field(init=False)
+    """Of the trainable parameters, in the order in which they lie in a row."""
     shapes: tuple[torch.Size, ...] = field(init=False)
+    """Of the same."""
     norms: tuple[str, ...] = field(init=False)
+    """Layers of batch norm whose statistics are recomputed."""
     chain: bool = field(init=False)
+    """Whether it is dense and elementwise layers only, which run without `torch.func.vmap`."""
     cache: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -175,19 +180,9 @@ class Architecture:
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
         """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
 
-        They are recomputed from nothing but these inputs: give it retain examples, and nothing
-        about the forget set enters a measurement.
-
-        Parameters
-        ----------
-        rows : Tensor, shape (B, P)
-        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-            In at most 500 at a time; the statistics of these batches are averaged.
-
-        Returns
-        -------
-        dict of Tensor, shape (B, ...) each
-            Empty without batch norm.
+        They are recomputed from nothing but `inputs`, (B, n, ...), or (n, ...) if `shared`, at most
+        500 at a time, and averaged over these batches: give it retain examples, and nothing about
+        the forget set enters a measurement. Shape (B, ...) each; empty without batch norm.
         """
         if not self.norms:
             return {}
@@ -205,22 +200,11 @@ class Architecture:
         shared: bool = False,
         statistics: dict[str, Tensor] | None = None,
     ) -> Tensor:
-        """Outputs of B models at once, in as many parts as the memory at hand asks for.
+        """Outputs (B, n, classes) of B models, rows (B, P), in chunks that fit into memory.
 
-        Parameters
-        ----------
-        rows : Tensor, shape (B, P)
-        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-            One batch for each model, or one batch that all of them see.
-        shared : bool
-            Whether all models see the same inputs.
-        statistics : dict, optional
-            Of `statistics`; needed when a module with batch norm is measured.
-
-        Returns
-        -------
-        Tensor, shape (B, n, classes)
-            In single precision, also below `torch.autocast`.
+        `inputs` are one batch for each model, (B, n, ...), or if `shared` one that all of them see,
+        (n, ...). When a module with batch norm is measured it needs its `statistics`. The outputs
+        are in single precision, also below `torch.autocast`.
         """
         if self.norms and bool(statistics) != self.measuring:
             raise ValueError(

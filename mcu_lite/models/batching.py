@@ -19,7 +19,7 @@ from mcu_lite.models.trial import tried
 
 
 def run(architecture, state: dict[str, Tensor], inputs: Tensor, shared: bool) -> Tensor:
-    """Outputs of B models (B, n, classes), in as many parts as the memory at hand asks for.
+    """Outputs of B models (B, n, classes), in chunks that fit into memory.
 
     The module is called with `state`, (B, ...) each; see `Architecture.logits`.
     """
@@ -109,7 +109,7 @@ def aligned_to_16_bytes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 SMALL = 2**18
 """Numbers in a batch below which memory is not counted: that would take longer than the work."""
 ON_CPU = 2**31
-"""Bytes that one call may hold on a CPU, where taking all that is free would be no favour."""
+"""Bytes that one call may hold on a CPU, whose memory other programs share."""
 OF_FREE = 0.5
 """Share of a GPU's free memory; the rest is for gradients, moments and fragments."""
 

@@ -1,4 +1,4 @@
-"""Models along a path, put together."""
+"""Ensembles and weight averages along a path."""
 
 from __future__ import annotations
 

@@ -25,9 +25,8 @@ def trajectory(
     one. Fewer steps would not do: the rate decays over all of them, so a shorter run goes
     elsewhere. Models that diverged on the way are NaN throughout.
     """
-    return _recorded(
-        every, **descend_arguments(theta, task, recipe_for(method, task, **recipe), seed)
-    )
+    how = descend_arguments(theta, task, recipe_for(method, task, **recipe), seed)
+    return _recorded(every, **how)
 
 
 def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0) -> Tensor:

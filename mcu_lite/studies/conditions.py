@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 
 from mcu_lite.checks import check_choice, checked, seeds_of
+from mcu_lite.metrics.registry import METRICS
+from mcu_lite.models.zoo import MODELS
 from mcu_lite.paths.curves import CURVES
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
@@ -52,8 +54,15 @@ class Setting:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         seeds = seeds_of(self.seeds)
-        parameters = signature(TASKS[check_choice("task", self.task, TASKS)]).parameters
-        usual = {k: p.default for k, p in parameters.items()}
+        check_choice("model", self.model, MODELS)
+        for name in self.metrics or ():
+            check_choice("metric", name, METRICS)
+        _, *parameters = signature(
+            TASKS[check_choice("task", self.task, TASKS)]
+        ).parameters.values()
+        usual = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+        for name in self.options if len(usual) == len(parameters) else ():
+            check_choice("option", name, usual)
         options = {k: v for k, v in self.options.items() if k not in usual or usual[k] != v}
         if arrays := [k for k, v in options.items() if hasattr(v, "shape")]:
             raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
@@ -71,7 +80,14 @@ PROFILES = {
 
 
 def load_profile(name: str, **changes) -> Setting:
-    """Return a profile of ``PROFILES`` by name, with some fields changed.
+    """Return a profile, with some fields changed.
+
+    Parameters
+    ----------
+    name : str
+        One of ``PROFILES``.
+    **changes
+        Fields of `Setting`.
 
     Examples
     --------
@@ -115,12 +131,10 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, ["original", *METHODS])
-        changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
-        for part in ("lr", "steps"):
-            if not changes.get(part, 1) > 0:
-                raise ValueError(f"{part} must be > 0, got {changes[part]}")
         if self.method in METHODS:
-            check_switches(METHODS[self.method], self.curriculum, self.order, changes)
+            changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
+            own = replace(METHODS[self.method], **changes)
+            check_switches(own, self.curriculum, self.order, changes)
         elif str(self) != "original seed=0":
             raise ValueError(f"'original' is θo itself: it takes no switch or recipe, got {self}")
 

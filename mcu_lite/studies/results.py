@@ -33,7 +33,7 @@ from mcu_lite.unlearning.methods import METHODS
 
 ROOMS = ("models", "tasks", "training", "unlearning", "paths", "metrics", "studies")
 """Rooms on which results depend: if their code changes, everything is computed anew."""
-LABEL_FIELDS = {"description", "terms", "source", "label"}
+LABEL_FIELDS = {"description", "terms", "source", "label", "better"}
 """Fields of methods and metrics on which no number depends."""
 LAST_TASK: dict[str, Task] = {}
 """The task that was loaded last, by its key."""
@@ -117,19 +117,15 @@ class ResultStore:
 
     def keys(self, job: Endpoint | list[Condition]) -> list[str]:
         """Keys of what a job computes."""
-        return (
-            [self.endpoint_key(job)]
-            if isinstance(job, Endpoint)
-            else [self.table_key(c) for c in job]
-        )
+        if isinstance(job, Endpoint):
+            return [self.endpoint_key(job)]
+        return [self.table_key(c) for c in job]
 
     def _metrics(self) -> list:
         """Metrics that are measured, and the oracle with which they compare."""
         names = self.setting.metrics or [n for n, m in METRICS.items() if not m.slow]
-        return [
-            self.endpoint_key(ORACLE),
-            [METRICS[check_choice("metric", n, METRICS)] for n in names],
-        ]
+        chosen = [METRICS[check_choice("metric", n, METRICS)] for n in names]
+        return [self.endpoint_key(ORACLE), chosen]
 
 
 def task_for(setting: Setting) -> Task:
@@ -178,16 +174,10 @@ def _canonical(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_canonical(v) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return [
-            _canonical(getattr(value, f.name)) for f in fields(value) if f.name not in LABEL_FIELDS
-        ]
+        names = [f.name for f in fields(value) if f.name not in LABEL_FIELDS]
+        return [_canonical(getattr(value, name)) for name in names]
     if isinstance(value, partial):
-        return [
-            "partial",
-            _canonical(value.func),
-            _canonical(value.args),
-            _canonical(value.keywords),
-        ]
+        return ["partial", *_canonical([value.func, value.args, value.keywords])]
     if callable(value):
         return [_source(value), str(getattr(value, "version", ""))]
     if isinstance(value, Number):

@@ -1,4 +1,4 @@
-"""A study is a table: conditions in, one tidy table out, every expensive step kept on disk."""
+"""A study is a table: conditions in, one tidy table out, every expensive step stored."""
 
 from __future__ import annotations
 
@@ -99,6 +99,12 @@ def endpoints(
     cache: str | os.PathLike | None = None,
 ) -> dict[Endpoint, Stack]:
     """Return the models at the ends of paths; what the cache holds is not computed again.
+
+    Parameters
+    ----------
+    ends : iterable of Endpoint
+    setting, cache : optional
+        As of `run`.
 
     Examples
     --------

@@ -84,7 +84,7 @@ def authors(
     check_share("forget", forget)
     check_range("authors", authors, 2, most - 1)
     check_range("strangers", strangers, 1, most - authors)
-    if not 0 < (forgotten := round(forget * authors)) < authors:
+    if not 0 < (few := round(forget * authors)) < authors:
         raise ValueError(f"forget={forget} of {authors} authors leaves nothing on one side")
     words = vocabulary()
     questions, *sets = zip(*_facts(authors + strangers, {word: i for i, word in enumerate(words)}))
@@ -93,9 +93,7 @@ def authors(
         [np.random.default_rng([s, 0xA07]).permutation(authors + strangers) for s in seeds]
     )
     about = torch.from_numpy(order * QUESTIONS).unsqueeze(-1) + torch.arange(QUESTIONS)
-    split = [
-        part.flatten(1) for part in about.split([forgotten, authors - forgotten, strangers], 1)
-    ]
+    split = [part.flatten(1) for part in about.split([few, authors - few, strangers], 1)]
     return Task(
         name="authors",
         inputs=inputs[:, 0],
@@ -106,7 +104,7 @@ def authors(
         test=split[2],
         classes=len(words),
         seeds=tuple(seeds),
-        forgets=f"{forgotten} of {authors} authors",
+        forgets=f"{few} of {authors} authors",
         recipes=RECIPES,
         texts=Texts(lambda t: " ".join(words[i] for i in t), words.index(END), *other),
     )

@@ -42,10 +42,7 @@ def digits(
         Images to test on, drawn from the others; fewer if fewer are left. More of them would
         cost time and tell little: membership is as uncertain as the forget set is small.
 
-    Raises
-    ------
-    ValueError
-        For a value out of its range, or an empty forget set.
+    A value out of its range, or an empty forget set, raises a `ValueError`.
     """
     noise = (0.2 if forget_class is None else 0.0) if noise is None else noise
     check_share("forget", forget)
@@ -62,19 +59,18 @@ def digits(
     inputs = (pixels - pixels.mean(0)) / np.maximum(pixels.std(0), 1e-6)
     draws = (_draw(truth, seed, noise, train, test) for seed in seeds)
     labels, chosen, test_index = (np.stack(part) for part in zip(*draws))
-    forget_index = np.broadcast_to(np.arange(train) < round(forget * train), chosen.shape)
+    mask = np.broadcast_to(np.arange(train) < round(forget * train), chosen.shape)
     if forget_class is not None:
-        forget_index = truth[chosen] == forget_class
-    retain, forget_index = (
-        torch.from_numpy(chosen[part].reshape(len(chosen), -1))
-        for part in (~forget_index, forget_index)
+        mask = truth[chosen] == forget_class
+    retain_index, forget_index = (
+        torch.from_numpy(chosen[part].reshape(len(chosen), -1)) for part in (~mask, mask)
     )
     return Task(
         name="digits",
         inputs=torch.from_numpy(inputs).float(),
         truth=torch.tensor(truth),
         labels=torch.from_numpy(labels).long(),
-        retain=retain,
+        retain=retain_index,
         forget=forget_index,
         test=torch.from_numpy(test_index),
         classes=10,

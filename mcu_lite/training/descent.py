@@ -36,8 +36,8 @@ def descend(
     Row b of `start`, (B, ...), is one parametrisation: a model, or the free control points of a
     curve. `loss` maps (B, ...) to (B,) and draws its own batch at each call; row b of the result
     depends on row b only. `lr` is the rate at the start, `decay` maps the progress in [0, 1) to a
-    factor. What is False in `mask` stays where it starts, though weights decay. With a `curvature`
-    Sophia descends (see `mcu_lite.training.optimizers.sophia`, also for `callback`), else AdamW.
+    factor. Entries where `mask` is False keep their start value. With a `curvature` Sophia descends
+    (see `mcu_lite.training.optimizers.sophia`, also for `callback`), else AdamW.
 
     With `draws` the loss may draw from PyTorch's global random state, as dropout does: each step
     has its own seed, made of `seed`, and takes turns with those of other threads.
@@ -45,6 +45,12 @@ def descend(
     Returns the rows, NaN where one diverged, and which did (B,): those whose loss or gradient left
     the finite numbers. Gradients are clipped to norm 1, row by row. Everything else an optimizer
     does is element-wise, so one optimizer serves all rows without mixing them.
+
+    Raises
+    ------
+    ValueError
+        If `steps` is negative, `lr` is not positive, or the loss is not one number a row or does
+        not depend on the rows.
     """
     if steps < 0 or not lr > 0:
         raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")

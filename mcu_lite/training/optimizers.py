@@ -1,4 +1,4 @@
-"""How rows of models descend: by AdamW, or by Sophia, which knows the Hessian's diagonal."""
+"""AdamW and Sophia for stacks of models."""
 
 from __future__ import annotations
 

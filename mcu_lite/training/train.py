@@ -116,7 +116,9 @@ def _check_output(architecture: Architecture, rows: Tensor, task: Task, last: in
         with torch.enable_grad(), seeded(0, rows.device):
             shape = architecture.logits(rows[:1], inputs[None]).shape[1:]
     except ValueError as error:
-        raise ValueError(f"{error}, in a last batch of {last}") from error
+        if last > 1:
+            raise
+        raise ValueError(f"{error}, in a last batch of 1") from error
     if shape[:-1] != (len(inputs), *tokens) or shape[-1] < task.classes:
         wanted = ", ".join(map(str, ("n", *tokens, task.classes)))
         raise ValueError(

@@ -43,13 +43,14 @@ def unlearn(
     seed : int
         Fixes the order of the data, and the initialisation where the method retrains.
     curriculum : float
-        SuperLoss with this λ, relative to the scale of the losses; 0 for none, True for 1.
+        SuperLoss with this λ, relative to the scale of the losses: a small λ is a strong
+        curriculum; 0 switches it off.
     order : {1, 2}
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps. That is the
         curvature of the mean cross-entropy on the batches, whatever the method's objective.
     epochs : int
-        Of the methods that retrain. They train as `mcu_lite.train` does by default: where more
-        than the rate of θo differed from that, call it, on the split "retain".
+        Of the methods that retrain: those of θo. If θo was trained with another batch size, use
+        ``mcu.train(task, split="retain", batch=…)`` instead.
     **recipe
         ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own; for
         the methods that retrain ``lr`` alone.
@@ -152,14 +153,8 @@ def clipped_share(
 ) -> tuple[pd.DataFrame, Tensor]:
     """Unlearn as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
 
-    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        One line a step and seed: step, seed, share.
-    rows : Tensor, shape (B, P)
-        Where the run ended.
+    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign. The table
+    has one line a step and seed: step, seed, share. The rows (B, P) are where the run ended.
     """
     shares: list[Tensor] = []
     how = descend_arguments(theta, task, recipe_for(method, task, **recipe), seed, order=2)

@@ -383,7 +383,16 @@ def test_bad_input_is_named(tmp_path):
     for wrong in ({"seeds": 0}, {"epochs": -1}, {"steps": -1}, {"metrics": "loss"}):
         with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))}.* must be"):
             mcu.Setting(**wrong)
-    for wrong in ({"order": 3}, {"curriculum": -1}, {"lr": 0.0}, {"steps": 0}):
+    for wrong in ({"model": "x"}, {"metrics": ["x"]}, {"options": {"x": 1}}):
+        with pytest.raises(ValueError, match="unknown .* 'x'"):
+            mcu.Setting(**wrong)
+    for wrong in (
+        {"order": 3},
+        {"curriculum": -1},
+        {"lr": 0.0},
+        {"steps": 0},
+        {"forget_weight": -1},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             mcu.Endpoint("npo", **wrong)
     for wrong in ({"order": 2}, {"curriculum": 1.0}, {"steps": 5}):

@@ -263,7 +263,7 @@ def test_a_module_that_cannot_take_the_inputs_is_refused(inputs, build, says):
     task = mcu.task_of(inputs, Y, forget=0.2, seeds=1)
     with pytest.raises(ValueError, match=rf"module .*{says}") as caught:
         mcu.train(task, build, epochs=1)
-    assert isinstance(caught.value.__cause__, ValueError)
+    assert "last batch" not in str(caught.value)
 
 
 def test_batch_norm_is_refused_a_last_batch_of_one_example():
