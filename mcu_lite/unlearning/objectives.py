@@ -1,4 +1,4 @@
-"""What descends: the terms of a method, or another loss, on batches that it draws itself."""
+"""Objectives: losses per model that draw their own batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mcu_lite.unlearning.examples import Examples
 from mcu_lite.unlearning.methods import METHODS, RECIPE, Method
 
 TEACHER_NUMBERS = 50_000_000
-"""Logits of a fixed model on one split that are cached; of more, each batch's are computed anew."""
+"""Largest number of teacher logits per split that is cached."""
 
 
 @checked
@@ -102,6 +102,14 @@ def retain_objective(theta: Stack, task: Task) -> Objective:
 
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     """Build KL(oracle ‖ model) in nats on retain and forget examples together.
+
+    Parameters
+    ----------
+    oracle : Stack
+        Retrained models, one for each split of the task.
+    task : Task
+    size : int
+        Examples a batch.
 
     Examples
     --------
