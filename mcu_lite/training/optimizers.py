@@ -17,7 +17,7 @@ BETAS, RHO, EPS = (0.9, 0.95), 0.04, 1e-15
 Update = Callable[[Tensor, float], None]
 """Changes the rows in place, given their gradient and the learning rate."""
 Callback = Callable[[Tensor, Tensor], None]
-"""Gets the running means of the gradient and of the curvature after each step of Sophia."""
+"""What watches a run of Sophia, see `sophia`."""
 
 
 def adamw(rows: Tensor, weight_decay: float) -> Update:
@@ -45,8 +45,8 @@ def sophia(
     """Descend by clipped steps of momentum over curvature (Liu et al. 2023, algorithm 3).
 
     `curvature` maps `rows`, (B, ...), to an estimate of the Hessian's diagonal, of that shape; it
-    is called every five steps, the first included. `callback`: see `Callback`. A NaN stays in its
-    row.
+    is called every five steps, the first included. `callback` is called after each step with the
+    running means of the gradient and of the curvature. A NaN stays in its row.
 
     Notes
     -----

@@ -84,7 +84,7 @@ def test_the_grid_is_even_and_the_same_for_all_seeds_in_chords(plane):
         planes.grid(plane, 1)
 
 
-def test_a_survey_measures_every_point_as_a_loop_does(plane, table, trained, path):
+def test_a_plane_is_measured_point_by_point_as_a_loop_does(plane, table, trained, path):
     points = planes.grid(plane, 4).reshape(-1, 2, 2)
     for seed, point in ((0, 0), (1, 7), (0, 15)):
         model = path.architecture.module_at(plane.rows(points[point])[seed])
@@ -114,7 +114,7 @@ def test_chunks_make_no_difference(plane, table, trained, theta, monkeypatch, at
     pd.testing.assert_frame_equal(one, other, rtol=1e-4)
 
 
-def test_a_survey_refuses_another_number_of_seeds(plane, task, theta):
+def test_a_plane_refuses_another_number_of_seeds(plane, task, theta):
     one = mcu.load_task("digits", seeds=1)
     with pytest.raises(ValueError, match="2 seeds but task has 1"):
         plane_evaluation.evaluate_plane(plane, planes.grid(plane, 2), one, theta)
