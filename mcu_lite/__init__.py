@@ -35,7 +35,8 @@ HOMES = {
 }
 """Where the names that a reader types are defined; each is loaded when it is first used.
 
-The functions check what they are given at this door only: inner rooms import them from their homes.
+Functions check kinds of arguments when called through mcu_lite; classes, and functions under
+`@checked`, always do.
 """
 HOME = {name: home for home, names in HOMES.items() for name in names.split()}
 __all__ = sorted(HOME)

@@ -1,4 +1,4 @@
-"""What a caller may pass: kinds of things by type hints, and names that are known."""
+"""What a caller may pass: kinds of things by type hints, and names that exist."""
 
 from __future__ import annotations
 
@@ -116,14 +116,14 @@ def _form(function: Callable, signature: inspect.Signature) -> str:
 
 def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Turn the seeds, or how many, into a tuple."""
-    seeds = tuple(range(seeds)) if isinstance(seeds, Integral) else tuple(int(s) for s in seeds)
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    each = tuple(range(seeds)) if isinstance(seeds, Integral) else tuple(int(s) for s in seeds)
+    if not each or min(each) < 0 or len(set(each)) < len(each):
         raise ValueError(f"seeds must be one or more, none negative and none twice, got {seeds}")
-    return seeds
+    return each
 
 
-def known(what: str, name: str, names: Iterable[str]) -> str:
-    """Return `name`, or raise a `ValueError` that lists the known ones."""
+def check_choice(what: str, name: str, names: Iterable[str]) -> str:
+    """Return `name`, or raise a `ValueError` that lists the allowed `names`."""
     if name not in names:
         raise ValueError(f"unknown {what} {name!r}; known are {', '.join(map(repr, names))}")
     return name

@@ -139,6 +139,13 @@ def test_calls_that_people_tried_say_what_is_wrong(task, theta):
         ),
         "steps must be int, got 2.5": lambda: mcu.unlearn(theta, task, "npo", steps=2.5),
         "seeds must be .* got 2.5": lambda: mcu.load_task("digits", seeds=2.5),
+        "seeds must be one or more, .* got -1": lambda: mcu.load_task("digits", seeds=-1),
+        "forget_weight must be >= 0, got -1": lambda: mcu.unlearn(
+            theta, task, "npo", forget_weight=-1.0
+        ),
+        "steps must be > 0, got 0": lambda: mcu.unlearn(theta, task, "npo", steps=0),
+        "stacks must hold at least one Stack": lambda: mcu.Stack.cat([]),
+        "modules must hold at least one nn.Module": lambda: mcu.Stack.of(),
         "forget must be float, got '0.1'": lambda: mcu.load_task("digits", forget="0.1"),
         "argument 'forgett'; the call is digits.*forget=": lambda: mcu.load_task(
             "digits", forgett=0.1

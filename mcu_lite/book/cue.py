@@ -73,7 +73,7 @@ def cue_response(stack: Stack, task: Task) -> pd.DataFrame:
     }
     frames = []
     for probe, (inputs, wanted) in probes.items():
-        answers, dead = classified(stack, task, inputs)
-        value = np.where(dead, np.nan, (answers == wanted.cpu().numpy()).mean(-1))
+        answers, diverged = classified(stack, task, inputs)
+        value = np.where(diverged, np.nan, (answers == wanted.cpu().numpy()).mean(-1))
         frames.append(pd.DataFrame({"seed": task.seeds, "probe": probe, "value": value}))
     return pd.concat(frames, ignore_index=True)

@@ -28,7 +28,7 @@ from mcu_lite.book.paper_claims import CLAIMS
 from mcu_lite.book.scorecard import as_html, scorecard
 from mcu_lite.files import write
 from mcu_lite.studies.conditions import PROFILES
-from mcu_lite.studies.results import meaning
+from mcu_lite.studies.results import without_docstrings
 
 ROOM = Path(__file__).parent
 FILE = ROOM / "measured" / "scorecard.json"
@@ -39,7 +39,7 @@ SOURCES = ("book/evidence.py", "book/effects.py", "book/paper_claims.py", "unlea
 def recipe() -> str:
     """Digest of the setting, the methods and the claims, without comments and docstrings."""
     sources = [(ROOM.parent / source).read_text(encoding="utf-8") for source in SOURCES]
-    what = json.dumps([asdict(SETTING), *map(meaning, sources)])
+    what = json.dumps([asdict(SETTING), *map(without_docstrings, sources)])
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 

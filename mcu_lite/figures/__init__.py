@@ -1,1 +1,1 @@
-"""What is looked at."""
+"""Figures and sliders."""

@@ -12,7 +12,7 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcu_lite.checks import SPLITS, known
+from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.metrics.registry import METRICS
 
 COLOURS = {"retain": "#0072B2", "forget": "#D55E00", "test": "#009E73"}
@@ -39,29 +39,41 @@ NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
 
-def by_name(tables: Tables, most: int | None = None) -> dict[str, pd.DataFrame]:
-    """Accept one table or several by name; raise a `ValueError` if one is not tidy."""
+def by_name(tables: Tables, along_t: bool = False) -> dict[str, pd.DataFrame]:
+    """Accept one table or several by name; raise a `ValueError` if one is not tidy.
+
+    Those that are drawn along t are of paths, at most one for each line style.
+    """
     named = tables if isinstance(tables, dict) else {"": tables}
     if not named:
         raise ValueError("tables must hold at least one table, got none")
-    if most and len(named) > most:
-        raise ValueError(f"tables must be at most {most}, got {list(named)}")
+    if along_t and len(named) > len(STYLES):
+        raise ValueError(f"tables must be at most {len(STYLES)}, got {list(named)}")
     for name, table in named.items():
         missing = {"t", "seed", "split", "metric", "value"} - set(table)
         if missing or table.empty:
             raise ValueError(f"table {name!r} is empty or lacks the columns {sorted(missing)}")
+        if along_t and table.t.isna().any():
+            raise ValueError(f"table {name!r} must be of a path: it has no t")
     return named
 
 
 def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean and standard deviation over seeds, NaN of a single one, for each split and t."""
-    known("metric", metric, table.metric.unique())
+    check_choice("metric", metric, table.metric.unique())
     own = table[table.metric == metric]
     return own.groupby(["split", "t"]).value.agg(["mean", "std"])
 
 
 def mean_sd(values: pd.Series, digits: int = 2) -> str:
-    """Write mean and standard deviation over seeds; NaN is left out, one value has no deviation.
+    """Write mean and standard deviation over seeds.
+
+    Parameters
+    ----------
+    values : pandas.Series
+        One a seed; NaN is left out, and one value has no deviation.
+    digits : int
+        After the decimal point.
 
     Examples
     --------
@@ -108,7 +120,7 @@ def plot_along_t(tables: Tables, metric: str) -> Axes:
     >>> plot_along_t(table, "accuracy").get_xlabel()
     't'
     """
-    named = by_name(tables, most=len(STYLES))
+    named = by_name(tables, along_t=True)
     ax, words = blank(3.7, 2.75), []
     for style, (name, table) in zip(STYLES, named.items()):
         stats = summary(table, metric)
@@ -157,7 +169,12 @@ def drawing(figure: Figure, body: str, attributes: str = 'aria-hidden="true"') -
 
 
 def picture(*axes: Axes) -> HTML:
-    """Show figures in a page, light or dark; what they show is their text alternative too.
+    """Show figures in a page, light or dark.
+
+    Parameters
+    ----------
+    *axes : matplotlib.axes.Axes
+        One figure each; its label is its text alternative.
 
     Examples
     --------

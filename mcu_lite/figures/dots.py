@@ -8,7 +8,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mcu_lite.checks import SPLITS, known
+from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.figures.along_t import PAGE, blank, by_name, label_of
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -26,7 +26,7 @@ def plot_dots(
     The label of the axes holds the means in words.
     """
     for column in (x, hue, values):
-        known("column", column, list(table))
+        check_choice("column", column, list(table))
     places, table = list(table[x].unique()), table[table[values].notna()]
     kinds = list(table[hue].unique())
     hues = list(order or kinds)
@@ -34,7 +34,7 @@ def plot_dots(
         raise ValueError(f"table must hold values of 1..{len(PALETTE)} kinds of {hue}, got {hues}")
     ax, words = blank(5.6, 2.6), []
     for k, name in enumerate(hues):
-        own = table[table[hue] == known(hue, name, kinds)]
+        own = table[table[hue] == check_choice(hue, name, kinds)]
         at = own[x].map(places.index) + 0.7 * ((k + 0.5) / len(hues) - 0.5)
         ax.plot(at, own[values], MARKS[k], color=PALETTE[k], ms=3, mew=0, alpha=0.5)
         means = own.groupby(x, sort=False)[values].mean()
@@ -77,7 +77,7 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str) -> Axes:
     ['original', 'npo']
     """
     whole = pd.concat([table.assign(model=name) for name, table in by_name(tables).items()])
-    own = whole[whole.metric == known("metric", metric, whole.metric.unique())]
+    own = whole[whole.metric == check_choice("metric", metric, whole.metric.unique())]
     present = [split for split in SPLITS if (own.split == split).any()]
     ax = plot_dots(own, "model", "split", order=present)
     ax.set_title(label_of(metric), loc="right")

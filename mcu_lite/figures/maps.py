@@ -19,7 +19,7 @@ from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import check_row, follow
-from mcu_lite.metrics.surveys import as_field
+from mcu_lite.metrics.plane_evaluation import plane_values
 from mcu_lite.paths.curves import Path
 from mcu_lite.paths.planes import Plane
 from mcu_lite.tasks.task import Task
@@ -55,7 +55,7 @@ def plot_map(
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `mcu_lite.metrics.surveys.survey` on a grid, with loss and accuracy.
+        Of `mcu_lite.metrics.plane_evaluation.evaluate_plane` on a grid, with loss and accuracy.
     plane : Plane
     paths : dict of Path by name
         At most three. A path that leaves the plane is drawn at its nearest points, and the
@@ -81,8 +81,8 @@ def plot_map(
     if len(paths) > 3 or len(corners) != 3:
         raise ValueError(f"a map takes at most 3 paths, 3 names, got {list(paths)}, {corners}")
     seed = table.seed.unique()[row]
-    retain = as_field(table, "loss", "retain", seed)
-    forget = as_field(table, "accuracy", "forget", seed)
+    retain = plane_values(table, "loss", "retain", seed)
+    forget = plane_values(table, "accuracy", "forget", seed)
     side, chord = len(retain), float(plane.chord[row])
     own = table[table.seed == seed].drop_duplicates("point").sort_values("point")
     x, y = (own[axis].to_numpy().reshape(side, side) * chord for axis in "xy")

@@ -44,14 +44,15 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     Raises
     ------
     ValueError
-        For an empty table, an unknown metric, tables on different ts, or more than four.
+        For a table that is empty or of no path, an unknown metric, tables on different ts, or
+        more than four.
 
     Examples
     --------
     >>> type(scrub(table)).__name__
     'VBox'
     """
-    named = by_name(tables, most=len(STYLES))
+    named = by_name(tables, along_t=True)
     ts = sorted(next(iter(named.values())).t.unique())
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")

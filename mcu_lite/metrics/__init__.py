@@ -1,4 +1,4 @@
-"""What is read off a model, a curve, a population."""
+"""Metrics of models and paths, connectivity, statistics over seeds."""
 
 # In the order in which tables list them.
 from mcu_lite.metrics import predictions, answers  # noqa: F401, I001

@@ -37,7 +37,7 @@ def exact_match(outputs: Outputs, split: str) -> np.ndarray:
 @metric("truth_ratio", "truth ratio", "oracle", ("forget",), needs_texts=True)
 def truth_ratio(outputs: Outputs, split: str) -> np.ndarray:
     """Mean of min(R, 1): 0 if the true answer stands out, 1 if false ones are as probable."""
-    return np.minimum(outputs.once(truth_ratios, split), 1).mean(-1)
+    return np.minimum(outputs.cached(truth_ratios, split), 1).mean(-1)
 
 
 @metric(
@@ -50,7 +50,7 @@ def truth_ratio(outputs: Outputs, split: str) -> np.ndarray:
 )
 def forget_quality(outputs: Outputs, split: str) -> np.ndarray:
     """Chance of truth ratios at least so different from the retrained model's, were they alike."""
-    own, wanted = (o.once(truth_ratios, split) for o in (outputs, outputs.oracle))
+    own, wanted = (o.cached(truth_ratios, split) for o in (outputs, outputs.oracle))
     return np.array([ks_2samp(ratios, wanted[0]).pvalue for ratios in own])
 
 
@@ -66,7 +66,7 @@ def rouge(outputs: Outputs, split: str) -> np.ndarray:
 @metric("utility", "model utility", "higher", ("retain",), needs_texts=True, slow=True)
 def utility(outputs: Outputs, split: str) -> np.ndarray:
     """Harmonic mean of the answers' probability, ROUGE-L and max(0, 1 - R), each a mean."""
-    truth = np.maximum(0, 1 - outputs.once(truth_ratios, split)).mean(-1)
+    truth = np.maximum(0, 1 - outputs.cached(truth_ratios, split)).mean(-1)
     parts = np.stack([probability(outputs, split), rouge(outputs, split), truth])
     return hmean(np.maximum(parts, 0), axis=0)
 
@@ -74,7 +74,7 @@ def utility(outputs: Outputs, split: str) -> np.ndarray:
 def truth_ratios(outputs: Outputs, split: str) -> np.ndarray:
     """R of examples: mean p of the false answers over p of the paraphrased true one, (M, n).
 
-    Each p is a geometric mean over tokens. Of the retain set only the first `SAMPLE` are asked.
+    Each p is a geometric mean over tokens. Of the retain set only the first `SAMPLE` are evaluated.
     """
     source = outputs.source
     index = getattr(source.task, split)[source.b, : None if split == "forget" else SAMPLE]

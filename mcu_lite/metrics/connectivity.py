@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 
-from mcu_lite.checks import known
+from mcu_lite.checks import check_choice
 
 _SIDES = (("retain", 1.0), ("forget", -1.0))
 
@@ -24,13 +21,8 @@ def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple
     """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
 
     `better` values are "higher" or "lower" ones.
-
-    Examples
-    --------
-    >>> effective_interval([1, 0.5, 0.2, 0.9, 0.8], [0, 0.25, 0.5, 0.75, 1], "lower")
-    (0.25, 0.5)
     """
-    known("direction", better, ("higher", "lower"))
+    check_choice("direction", better, ("higher", "lower"))
     gain = np.asarray(values, float) * (1.0 if better == "higher" else -1.0)
     inside = gain > max(gain[0], gain[-1])
     runs = np.split(np.arange(len(gain)), np.flatnonzero(np.diff(inside)) + 1)
@@ -63,7 +55,7 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     >>> measures(hill)[["barrier", "dip", "roughness", "monotonicity"]].round(2).values.tolist()
     [[2.0, 0.0, 2.0, 0.5]]
     """
-    wide = curves(table, [c for c in table if c not in ("t", "value")])
+    wide = wide_curves(table, [c for c in table if c not in ("t", "value")])
     values, ts = wide.to_numpy(float), wide.columns.to_numpy()
     variation = np.abs(np.diff(values)).sum(-1)
     net = np.abs(values[:, -1] - values[:, 0])
@@ -78,14 +70,14 @@ def measures(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def curves(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def wide_curves(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """One line a curve, by its `keys`, with its values at T values of t, shape (curves, T).
 
     A gap would look like a diverged model, and without a column that tells curves apart a table
     of several cannot be read: both are refused.
     """
     for column in ("t", "value"):
-        known("column", column, list(table))
+        check_choice("column", column, list(table))
     if table.duplicated([*keys, "t"]).any():
         raise ValueError(
             "table must hold one value for each curve, seed, split, metric and t; for several "
@@ -97,6 +89,12 @@ def curves(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     if wide.size > len(table):
         raise ValueError("table must hold curves that are measured at the same ts")
     return wide
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise a `ValueError` unless ε can be a tolerance in nats."""
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
 
 
 def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
@@ -115,9 +113,15 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One line a curve and seed: seed, connected, breaks ("retain", "forget" or ""), t and
-        by: where and by how many nats the worse of the two is exceeded; negative if none is.
-        A diverged seed has ``connected`` missing (NA).
+        One line a curve and seed: seed, connected, breaks ("retain", "forget" or ""); by, the
+        largest excess over the line minus `tolerance`, so that the needed tolerance is
+        ``by + tolerance``; and t, where it is. A diverged seed has ``connected`` missing (NA).
+
+    Raises
+    ------
+    ValueError
+        If `tolerance` is negative, or the table lacks the loss on retain or forget, both ends, a
+        second t, or a column that tells its curves apart.
 
     Examples
     --------
@@ -125,15 +129,14 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     >>> verdict.connected.tolist(), verdict.breaks.tolist()
     ([True, True], ['', ''])
     """
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
+    check_tolerance(tolerance)
     for column in ("metric", "split"):
-        known("column", column, list(table))
+        check_choice("column", column, list(table))
     losses = table[table.metric == "loss"]
     keys = [c for c in table if c not in ("t", "split", "metric", "value")]
     if not {"retain", "forget"} <= set(losses.split):
         raise ValueError("table must hold the loss on retain and forget")
-    wide = curves(losses, ["split", *keys])
+    wide = wide_curves(losses, ["split", *keys])
     ts = wide.columns.to_numpy()
     if ts[0] != 0 or ts[-1] != 1:
         raise ValueError(f"table must begin at t=0 and end at t=1, got {ts}")
@@ -147,9 +150,6 @@ def is_connected(table: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
     breaks = np.where(by > 0, np.array([split for split, _ in _SIDES])[side], "")
     t = ts[np.choose(side, where)]
     return lines.assign(connected=connected, breaks=breaks, t=t, by=by)
-
-
-# When metrics turn along one curve, and which of them move together.
 
 
 def turns(values: np.ndarray, ignore: float = 0.05) -> np.ndarray:
@@ -176,40 +176,3 @@ def _turns(values: np.ndarray, ignore: float) -> float:
         elif direction <= 0 and v - low > least:
             count, direction, high = count + (direction != 0), 1, v
     return float(count)
-
-
-def wiggle_correlations(
-    table: pd.DataFrame, pairs: Sequence[tuple[str, str]] | None = None
-) -> pd.DataFrame:
-    """Correlate, along t, what two metrics have above their straight lines between the ends.
-
-    The table is that of `mcu_lite.run`, with the column ``name`` in place of split and metric: what
-    the lines are of, such as "forget loss"; `pairs` of names are by default all.
-
-    One line a pair and seed: one, two, seed, correlation, strength, curves. Spearman's rank
-    correlation along t, curve by curve, then its mean over curves, so that differences between
-    curves are no relation; `strength` is the mean over curves of its absolute value, in which
-    curves of opposite signs do not cancel. A curve on which one of the two does not wiggle is
-    left out.
-    """
-    known("column", "name", list(table))
-    keys = [c for c in table if c not in ("t", "name", "value", "split", "metric")]
-    wide = curves(table, ["name", *keys])
-    above = pd.DataFrame(excess(wide, wide.columns), wide.index).iloc[:, 1:-1]
-    # The ends are 0 by definition. What is equal but for rounding must tie.
-    ranks = above.round(9).rank(axis=1).where(above.notna().all(axis=1), axis=0)
-    names = list(table["name"].unique())
-    own = {name: ranks.loc[name] for name in names}
-    if any(not own[name].index.equals(own[names[0]].index) for name in names):
-        raise ValueError("table must hold every name for every curve and seed")
-    lines = []
-    for one, two in combinations(names, 2) if pairs is None else pairs:
-        x, y = (own[known("name", name, names)] for name in (one, two))
-        rho = x.corrwith(y, axis=1)
-        found = pd.DataFrame({"rho": rho, "size": rho.abs()}).groupby("seed")
-        found = found.agg(
-            correlation=("rho", "mean"), strength=("size", "mean"), curves=("rho", "count")
-        )
-        lines.append(found.reset_index().assign(one=one, two=two))
-    columns = ["one", "two", "seed", "correlation", "strength", "curves"]
-    return pd.concat(lines, ignore_index=True)[columns]

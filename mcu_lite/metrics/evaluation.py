@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, known
+from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.metrics.registry import METRICS, Metric, Outputs, Source
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack, incompetent_rows
@@ -50,6 +50,12 @@ def evaluate(
         Tidy: t, seed, split, metric, value. NaN for seeds that diverged, for models with an output
         that is not finite, and, of distances to the oracle, where the oracle diverged.
 
+    Raises
+    ------
+    ValueError
+        For an unknown metric or none, one that needs an oracle or texts that are not there, or
+        another number of models than the task has splits.
+
     Warns
     -----
     UserWarning
@@ -69,16 +75,7 @@ def evaluate(
 def evaluator(
     task: Task, *, metrics: Iterable[str] | None = None, oracle: Stack | None = None
 ) -> Evaluator:
-    """Like `evaluate`, for many models: a function of (models, ts=41) to pandas.DataFrame.
-
-    Outputs of the oracle and of untrained models are computed once.
-
-    Examples
-    --------
-    >>> measure = evaluator(task, oracle=theta, metrics=["js_to_oracle"])
-    >>> [measure(models).value.gt(1e-6).any().item() for models in (theta, a, b)]
-    [False, True, True]
-    """
+    """Like `evaluate`, as a function of (models, ts=41) that computes the oracle's outputs once."""
     chosen = _choose(metrics, task, oracle)
     oracles = [{}] * len(task) if oracle is None else _oracles(oracle, task)
 
@@ -153,7 +150,7 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
     if metrics is None:
         quick = [m for m in METRICS.values() if not m.slow and (task.texts or not m.needs_texts)]
         return [m for m in quick if oracle or not m.needs_oracle]
-    chosen = [METRICS[known("metric", name, METRICS)] for name in metrics]
+    chosen = [METRICS[check_choice("metric", name, METRICS)] for name in metrics]
     if not chosen:
         raise ValueError("metrics must name at least one metric, got none")
     for m in chosen:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcu_lite.checks import SPLITS, known
+from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.metrics.evaluation import outputs_of
 from mcu_lite.metrics.predictions import membership_scores
 from mcu_lite.metrics.registry import Source
@@ -79,7 +79,7 @@ def follow(
     >>> followed.membership.shape
     (3, 2, 60)
     """
-    index = getattr(task, known("split", split, SPLITS))
+    index = getattr(task, check_choice("split", split, SPLITS))
     if task.truth.ndim > 1:
         raise ValueError(f"task must have one label an example, but {task.name!r} is of texts")
     check_rows(path.control[0], task, "path")

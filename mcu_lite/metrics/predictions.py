@@ -17,8 +17,7 @@ def loss(outputs: Outputs, split: str) -> np.ndarray:
 @metric("accuracy", "accuracy", "higher")
 def accuracy(outputs: Outputs, split: str) -> np.ndarray:
     """Share of examples (of texts: tokens) whose label is the most probable one."""
-    right = outputs.logits[split].argmax(-1) == outputs.labels[split]
-    return outputs.by_example(right.astype(float), split).mean(-1)
+    return outputs.by_example(outputs.hits(split).astype(float), split).mean(-1)
 
 
 @metric("mia_auc", "membership inference (AUC)", "oracle", ("forget",))

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, checked, known
+from mcu_lite.checks import SPLITS, check_choice, checked
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.tasks.task import Task
 
@@ -51,7 +51,7 @@ class Outputs:
     incompetent: Outputs | None = None
     starts: dict[str, np.ndarray] | None = None
     source: Source | None = None
-    found: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+    cache: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def log_p(self) -> dict[str, np.ndarray]:
@@ -74,10 +74,14 @@ class Outputs:
         """
         return ~np.logical_and.reduce([np.isfinite(z).all((1, 2)) for z in self.log_p.values()])
 
+    def hits(self, split: str) -> np.ndarray:
+        """Whether each label is the most probable class, shape (M, k) of bool."""
+        return self.logits[split].argmax(-1) == self.labels[split]
+
     def right(self, split: str) -> np.ndarray:
-        """Whether the label is the most probable class, of texts each token, (M, n) of bool."""
-        right = self.logits[split].argmax(-1) == self.labels[split]
-        return right if self.starts is None else np.minimum.reduceat(right, self.starts[split], -1)
+        """Whether an example is a hit, a text with all its tokens, shape (M, n) of bool."""
+        hits = self.hits(split)
+        return hits if self.starts is None else np.minimum.reduceat(hits, self.starts[split], -1)
 
     def loss(self, split: str, labels: str | None = None) -> np.ndarray:
         """Cross-entropy of each example in nats, shape (M, n)."""
@@ -92,11 +96,11 @@ class Outputs:
         starts = self.starts[split]
         return np.add.reduceat(values, starts, -1) / np.diff(starts, append=values.shape[-1])
 
-    def once(self, function: Reading, split: str) -> np.ndarray:
-        """``function(self, split)``, computed when the first of several metrics asks for it."""
-        if (function, split) not in self.found:
-            self.found[function, split] = function(self, split)
-        return self.found[function, split]
+    def cached(self, function: Reading, split: str) -> np.ndarray:
+        """``function(self, split)``, computed when first used and shared by all metrics."""
+        if (function, split) not in self.cache:
+            self.cache[function, split] = function(self, split)
+        return self.cache[function, split]
 
 
 Reading = Callable[[Outputs, str], np.ndarray]
@@ -118,7 +122,6 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
-BETTER = ("higher", "lower", "oracle")
 OPTIONS = [f.name for f in fields(Metric) if f.default is False]
 
 
@@ -141,7 +144,8 @@ def metric(
     name, label : str
         In tables and on axes.
     better : {"higher", "lower", "oracle"}
-        On the retain set; "oracle" means that the retrained model is the goal.
+        For readers: which direction is better on the retain set; "oracle" if the retrained model
+        is the goal.
     splits : tuple of str
         On which it is measured.
     version : str
@@ -165,11 +169,11 @@ def metric(
     >>> METRICS.pop("confidence").splits
     ('forget',)
     """
-    known("direction", better, BETTER)
+    check_choice("direction", better, ("higher", "lower", "oracle"))
     for split in splits:
-        known("split", split, SPLITS)
+        check_choice("split", split, SPLITS)
     for option in more:
-        known("option", option, OPTIONS)
+        check_choice("option", option, OPTIONS)
 
     def register(function: Reading) -> Reading:
         if version:

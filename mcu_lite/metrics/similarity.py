@@ -21,8 +21,8 @@ from mcu_lite.tasks.task import Task, check_rows
 def disagreement(a: Stack, b: Stack, task: Task, split: str = "test") -> np.ndarray:
     """Share of a split's examples that a and b classify differently, shape (B,)."""
     inputs, _ = task.split(split)
-    (p, dead), (q, gone) = (classified(s, task, inputs) for s in (a, b))
-    return np.where(dead | gone, np.nan, (p != q).mean(-1))
+    (p, diverged_a), (q, diverged_b) = (classified(s, task, inputs) for s in (a, b))
+    return np.where(diverged_a | diverged_b, np.nan, (p != q).mean(-1))
 
 
 def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
@@ -34,9 +34,9 @@ def agreement_on_forgotten(a: Stack, b: Stack, task: Task) -> np.ndarray:
     from sklearn.metrics import cohen_kappa_score
 
     inputs, labels = task.split("forget")
-    (p, dead), (q, gone) = (classified(s, task, inputs) for s in (a, b))
+    (p, diverged_a), (q, diverged_b) = (classified(s, task, inputs) for s in (a, b))
     p, q = p == labels.cpu().numpy(), q == labels.cpu().numpy()
-    defined = ~(dead | gone) & ~(p & q).all(1) & (p | q).any(1)
+    defined = ~(diverged_a | diverged_b) & ~(p & q).all(1) & (p | q).any(1)
     return np.array([cohen_kappa_score(*k) if ok else np.nan for *k, ok in zip(p, q, defined)])
 
 
@@ -58,13 +58,13 @@ def layer_cka(a: Stack, b: Stack, task: Task, split: str = "test") -> pd.DataFra
     NaN where a model diverged, or has an output that is not finite.
     """
     inputs, _ = task.split(split)
-    (_, dead), (_, gone) = (classified(s, task, inputs) for s in (a, b))
+    (_, diverged_a), (_, diverged_b) = (classified(s, task, inputs) for s in (a, b))
     lines, retain = [], task.inputs[task.retain]
     for i, seed in enumerate(task.seeds):
         u, v = (_activations(s.module(i, retain[i]), inputs[i]) for s in (a, b))
         if list(u) != list(v) or not u:
             raise ValueError(f"a and b must share activation modules, got {list(u)} and {list(v)}")
-        lost = dead[i] or gone[i]
+        lost = diverged_a[i] or diverged_b[i]
         lines += [(seed, layer, np.nan if lost else cka(u[layer], v[layer])) for layer in u]
     return pd.DataFrame(lines, columns=["seed", "layer", "cka"])
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from mcu_lite.checks import known
+from mcu_lite.checks import check_choice
 
 FLIPS = 9999
 """The most sign flips that a test enumerates, beyond which it draws them."""
@@ -29,10 +29,15 @@ class Comparison(NamedTuple):
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean over seeds, shape (n,): mean ± t·s/√n; NaN is left out.
+    """Student's t interval of the mean over seeds: mean ± t·s/√n.
 
-    Of normal values it covers the mean in `level` of all cases, for any n >= 2. It may leave the
-    range of the values, and that of a measure. Fewer than two values give (nan, nan).
+    Parameters
+    ----------
+    values : sequence of float, shape (n,)
+        One a seed; NaN is left out. Fewer than two values give (nan, nan).
+    level : float in (0, 1)
+        Of normal values it covers the mean in so many cases, for any n >= 2. It may leave the
+        range of the values, and that of a measure.
 
     Examples
     --------
@@ -73,12 +78,20 @@ def smallest_p(n: int) -> float:
 def paired(
     a: Sequence[float], b: Sequence[float], level: float = 0.95, seed: int = 0
 ) -> Comparison:
-    """Compare a with b, both of shape (n,) and in the same order of seeds.
+    """Compare a with b by a sign-flip test over seeds (Fisher, 1935).
 
     If neither is better, every difference might as well have had the other sign: p is the
-    share of the 2^n sign flips whose mean is as far from 0 (Fisher, 1935). It is exact up
-    to n = 13; beyond, sign flips are drawn at random. Pairs with a NaN are left out; fewer
-    than two pairs have neither p, effect nor interval.
+    share of the 2^n sign flips whose mean is as far from 0.
+
+    Parameters
+    ----------
+    a, b : sequence of float, shape (n,)
+        In the same order of seeds. Pairs with a NaN are left out; fewer than two pairs have
+        neither p, effect nor interval.
+    level : float in (0, 1)
+        Of the interval.
+    seed : int
+        Of the sign flips that are drawn beyond n = 13; up to there all are counted.
 
     Examples
     --------
@@ -145,7 +158,7 @@ def compare(
     [['npo', 'scrub', 0.4, 3]]
     """
     for column in (by, values, seed):
-        known("column", column, list(table))
+        check_choice("column", column, list(table))
     if table.duplicated([by, seed]).any():
         raise ValueError(f"table must hold one value for each {by} and seed, it holds several")
     wide = table.pivot(index=seed, columns=by, values=values)
@@ -155,7 +168,7 @@ def compare(
         raise ValueError(f"pairs must hold at least one pair of {by}; the table has {names}")
     lines = []
     for a, b in pairs:
-        left, right = (wide[known(by, name, names)] for name in (a, b))
+        left, right = (wide[check_choice(by, name, names)] for name in (a, b))
         lines.append({"a": a, "b": b} | paired(left, right)._asdict())
     found = pd.DataFrame(lines)
     found.insert(found.columns.get_loc("n"), "p_corrected", correct(found.p))

@@ -1,1 +1,1 @@
-"""A model is a row."""
+"""B models of one architecture as one tensor (B, P)."""

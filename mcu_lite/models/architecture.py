@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mcu_lite.checks import checked
 from mcu_lite.models.batching import run
-from mcu_lite.models.batchnorm import forget_statistics, recomputed, tracking
-from mcu_lite.models.chains import is_chain
+from mcu_lite.models.batchnorm import drop_running_stats, recomputed, tracking
+from mcu_lite.models.dense import is_chain
 from mcu_lite.models.seeding import seeded
 from mcu_lite.models.templates import copied, drawn_anew
 from mcu_lite.models.trial import check_template
@@ -41,16 +41,17 @@ class Architecture:
     ------
     ValueError
         If the module has no trainable parameter, one without a shape (`nn.LazyLinear`), one in
-        half precision, or cannot be copied. When it is first called: if it fails, changes a
-        buffer, or computes layers again for a gradient that is then not the row's.
+        half precision, or cannot be copied. On its first call: if forward fails, changes a
+        buffer, or recomputes activations with the template's weights.
     TypeError
-        If `module` is none.
+        If `module` is not an nn.Module.
 
     Notes
     -----
     Batch norm uses the statistics of the batch while a model is trained, and those of `statistics`
-    while it is measured. None are kept: those of a mixture of models are not the mixture of theirs.
-    Frozen batch norm keeps its own: with frozen parameters, or without any and in eval mode.
+    while it is measured. Running statistics are not interpolated: those of an average of models are
+    not the average of theirs. Frozen batch norm keeps its own: with frozen parameters, or without
+    any and in eval mode.
 
     Examples
     --------
@@ -64,15 +65,19 @@ class Architecture:
     module: nn.Module
     build: Callable[[], nn.Module] | None = field(default=None, repr=False, compare=False)
     names: tuple[str, ...] = field(init=False)
+    """Of the trainable parameters, in the order in which they lie in a row."""
     shapes: tuple[torch.Size, ...] = field(init=False)
+    """Of the same."""
     norms: tuple[str, ...] = field(init=False)
+    """Layers of batch norm whose statistics are recomputed."""
     chain: bool = field(init=False)
-    found: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+    """Whether it is dense and elementwise layers only, which run without `torch.func.vmap`."""
+    cache: dict = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_template(self.module)
         module = copied(self.module)
-        norms = forget_statistics(module)
+        norms = drop_running_stats(module)
         trainable = {n: p.shape for n, p in module.named_parameters() if p.requires_grad}
         names, shapes = tuple(trainable), tuple(trainable.values())
         own = {"module": module, "names": names, "shapes": shapes, "norms": norms}
@@ -141,10 +146,10 @@ class Architecture:
 
     def evaluating(self) -> Architecture:
         """Return the same architecture without dropout, for measurements; always the same one."""
-        if "evaluating" not in self.found:
+        if "evaluating" not in self.cache:
             module = tracking(copied(self.module).eval(), self.norms)
-            self.found["evaluating"] = self._with(module)
-        return self.found["evaluating"]
+            self.cache["evaluating"] = self._with(module)
+        return self.cache["evaluating"]
 
     @property
     def measuring(self) -> bool:
@@ -170,24 +175,14 @@ class Architecture:
 
     def __getstate__(self) -> dict:
         """Itself without what it remembers, for copies and other processes."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"found": {}}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"cache": {}}
 
     def statistics(self, rows: Tensor, inputs: Tensor, shared: bool = False) -> dict[str, Tensor]:
         """Batch-norm statistics of B models on `inputs`, for `logits` of `evaluating`.
 
-        They are recomputed from nothing but these inputs: give it retain examples, and nothing
-        about the forget set enters a measurement.
-
-        Parameters
-        ----------
-        rows : Tensor, shape (B, P)
-        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-            In at most 500 at a time; the statistics of these batches are averaged.
-
-        Returns
-        -------
-        dict of Tensor, shape (B, ...) each
-            Empty without batch norm.
+        They are recomputed from nothing but `inputs`, (B, n, ...), or (n, ...) if `shared`, at most
+        500 at a time, and averaged over these batches: give it retain examples, and nothing about
+        the forget set enters a measurement. Shape (B, ...) each; empty without batch norm.
         """
         if not self.norms:
             return {}
@@ -205,22 +200,11 @@ class Architecture:
         shared: bool = False,
         statistics: dict[str, Tensor] | None = None,
     ) -> Tensor:
-        """Outputs of B models at once, in as many parts as the memory at hand asks for.
+        """Outputs (B, n, classes) of B models, rows (B, P), in chunks that fit into memory.
 
-        Parameters
-        ----------
-        rows : Tensor, shape (B, P)
-        inputs : Tensor, shape (B, n, ...), or (n, ...) if `shared`
-            One batch for each model, or one batch that all of them see.
-        shared : bool
-            Whether all models see the same inputs.
-        statistics : dict, optional
-            Of `statistics`; needed when a module with batch norm is measured.
-
-        Returns
-        -------
-        Tensor, shape (B, n, classes)
-            In single precision, also below `torch.autocast`.
+        `inputs` are one batch for each model, (B, n, ...), or if `shared` one that all of them see,
+        (n, ...). When a module with batch norm is measured it needs its `statistics`. The outputs
+        are in single precision, also below `torch.autocast`.
         """
         if self.norms and bool(statistics) != self.measuring:
             raise ValueError(

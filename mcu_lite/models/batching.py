@@ -12,28 +12,28 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
-from mcu_lite.models.chains import run_chain
+from mcu_lite.models.dense import run_chain
 from mcu_lite.models.seeding import seeded
 from mcu_lite.models.templates import copied
 from mcu_lite.models.trial import tried
 
 
 def run(architecture, state: dict[str, Tensor], inputs: Tensor, shared: bool) -> Tensor:
-    """Outputs of B models (B, n, classes), in as many parts as the memory at hand asks for.
+    """Outputs of B models (B, n, classes), in chunks that fit into memory.
 
     The module is called with `state`, (B, ...) each; see `Architecture.logits`.
     """
-    module, found, rows = architecture.module, architecture.found, len(next(iter(state.values())))
+    module, cache, rows = architecture.module, architecture.cache, len(next(iter(state.values())))
     one, x = {n: v[0] for n, v in state.items()}, inputs if shared else inputs[0]
     # The first call with a gradient pays for a trial, and so does the first without.
     graded = torch.is_grad_enabled() and any(v.requires_grad for v in state.values())
-    if ("tried", graded) not in found:
-        found |= tried(module, one, x, graded) | {("tried", graded): True}
+    if ("tried", graded) not in cache:
+        cache |= tried(module, one, x, graded) | {("tried", graded): True}
     seed = None
-    if found["draws"]:
+    if cache["draws"]:
         # What a module draws (dropout) is alike in all rows: no row may depend on the others.
         seed = int(torch.randint(2**62, ())) if module.training else 0
-    size = 0 if shared else how_many(architecture, one, inputs, rows)
+    size = 0 if shared else chunk_size(architecture, one, inputs, rows)
     if size >= rows:
         return _at_once(architecture, state, inputs, seed)
     if shared or not torch.is_grad_enabled():
@@ -51,8 +51,8 @@ def run(architecture, state: dict[str, Tensor], inputs: Tensor, shared: bool) ->
 
 def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     """One model: what it is called with, and its inputs, to logits in single precision."""
-    if "one" in (found := architecture.found):
-        return found["one"]
+    if "one" in (cache := architecture.cache):
+        return cache["one"]
     # Its own copy: what a module writes down about its inputs stays out of the template.
     module = copied(architecture.module)
 
@@ -62,13 +62,13 @@ def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     if backend := getattr(module, "compiled", None):
         call = torch.compile(call, backend=backend)
     # A module that writes into what it is given would change the task itself.
-    found["one"] = lambda state, x: call(state, x.clone() if found["writes"] else x).float()
-    return found["one"]
+    cache["one"] = lambda state, x: call(state, x.clone() if cache["writes"] else x).float()
+    return cache["one"]
 
 
 def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:
     if architecture.chain:
-        given = inputs.clone() if architecture.found["writes"] else inputs
+        given = inputs.clone() if architecture.cache["writes"] else inputs
         return run_chain(architecture.module, state, given).float()
     module = architecture.module
     if not getattr(module, "vectorised", True) or getattr(module, "compiled", None):
@@ -89,8 +89,8 @@ def _row_by_row(architecture, state: dict[str, Tensor], inputs: Tensor, seed: in
     whole = torch.is_grad_enabled() or architecture.module.training
     whole = whole or (architecture.norms and not architecture.measuring)
     for i, x in enumerate(inputs):
-        one = on_16_bytes({n: v[i] for n, v in state.items()})
-        size = len(x) if whole else how_many(architecture, one, x[None], len(x))
+        one = aligned_to_16_bytes({n: v[i] for n, v in state.items()})
+        size = len(x) if whole else chunk_size(architecture, one, x[None], len(x))
         with seeded(seed, x.device):
             parts = [call(one, part) for part in x.split(size)]
         outputs.append(torch.cat(parts) if len(parts) > 1 else parts[0])
@@ -98,7 +98,7 @@ def _row_by_row(architecture, state: dict[str, Tensor], inputs: Tensor, seed: in
     return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
 
 
-def on_16_bytes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def aligned_to_16_bytes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copy what lies in a row where a GPU's convolutions cannot read it: off multiples of 16."""
     return {
         n: v.clone() if v.is_cuda and v.storage_offset() * v.itemsize % 16 else v
@@ -109,12 +109,12 @@ def on_16_bytes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 SMALL = 2**18
 """Numbers in a batch below which memory is not counted: that would take longer than the work."""
 ON_CPU = 2**31
-"""Bytes that one call may hold on a CPU, where taking all that is free would be no favour."""
+"""Bytes that one call may hold on a CPU, whose memory other programs share."""
 OF_FREE = 0.5
 """Share of a GPU's free memory; the rest is for gradients, moments and fragments."""
 
 
-def how_many(architecture, one: dict[str, Tensor], inputs: Tensor, most: int) -> int:
+def chunk_size(architecture, one: dict[str, Tensor], inputs: Tensor, most: int) -> int:
     """Rows of `inputs`, (B, n, ...), that one call may take, or examples if there is one row.
 
     `one` is the state of one model; the answer lies between 1 and `most`.
@@ -136,8 +136,8 @@ def saved_bytes(architecture, state: dict[str, Tensor], inputs: Tensor) -> int:
 
     Found by a call on tensors without contents; 0 for a module that needs to see the contents.
     """
-    key, found, sizes = ("bytes", tuple(inputs.shape)), architecture.found, []
-    if key not in found:
+    key, cache, sizes = ("bytes", tuple(inputs.shape)), architecture.cache, []
+    if key not in cache:
         module = copied(architecture.module)
         count = saved_tensors_hooks(lambda v: sizes.append(v.nbytes) or v, lambda v: v)
         try:
@@ -147,5 +147,5 @@ def saved_bytes(architecture, state: dict[str, Tensor], inputs: Tensor) -> int:
                 functional_call(module, given, (mode.from_tensor(inputs),))
         except (RuntimeError, NotImplementedError, TypeError):
             sizes.clear()
-        found[key] = sum(sizes)
-    return found[key]
+        cache[key] = sum(sizes)
+    return cache[key]

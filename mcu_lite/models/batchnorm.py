@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mcu_lite.models.batching import on_16_bytes
+from mcu_lite.models.batching import aligned_to_16_bytes
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-RECOMPUTED_FROM = 500
+STATISTICS_BATCH = 500
 """Examples a batch when batch-norm statistics are recomputed; more only cost memory."""
 
 
-def forget_statistics(module: nn.Module) -> tuple[str, ...]:
+def drop_running_stats(module: nn.Module) -> tuple[str, ...]:
     """Drop the statistics of batch norm that is trained, in place; return the names of its layers.
 
     A frozen backbone keeps its statistics, as it keeps its weights.
@@ -61,7 +61,7 @@ def recomputed(
     found = {n: module.get_buffer(n).to(device, copy=True) for n in names}
     for name in norms:
         module.get_submodule(name).train()
-    for part in inputs.chunk(-(-len(inputs) // RECOMPUTED_FROM)):
+    for part in inputs.chunk(-(-len(inputs) // STATISTICS_BATCH)):
         # A copy, since a module may write into what it is given.
-        functional_call(module, on_16_bytes(own) | found, (part.clone(),))
+        functional_call(module, aligned_to_16_bytes(own) | found, (part.clone(),))
     return found

@@ -17,8 +17,8 @@ DRAWING = RLock()
 def seeded(seed: int | None, device: torch.device | str = "cpu") -> Iterator[None]:
     """What is drawn inside depends on `seed` alone; the global random state stays.
 
-    That state belongs to the process, so threads draw one after the other: for single calls.
-    With a seed of None nothing is drawn, and nobody waits.
+    ``fork_rng`` is process-wide, so a lock serialises threads; wrap single calls only. With None
+    this does nothing.
     """
     if seed is None:
         yield

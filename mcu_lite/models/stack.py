@@ -88,7 +88,13 @@ class Stack:
 
     @classmethod
     def cat(cls, stacks: Sequence[Stack]) -> Stack:
-        """Put several stacks of one architecture under one another, with their origins."""
+        """Put several stacks of one architecture under one another.
+
+        Kept are the rows, which of them diverged, their origins and the label of the first stack;
+        initial rows and spreads are not.
+        """
+        if not stacks:
+            raise ValueError("stacks must hold at least one Stack, got none")
         first = stacks[0]
         for i, stack in enumerate(stacks[1:], 1):
             first.architecture.check_same(stack.architecture, f"stack {i} is unlike the first")

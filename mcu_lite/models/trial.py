@@ -60,11 +60,11 @@ def tried(
     with seeded(0, x.device):
         theirs = _gradient(functional_call(template, buffers, (x,)), [own[n] for n in row])
     if (mine - theirs).norm() > TOLERANCE * theirs.norm():
-        raise ValueError(WRONG)
+        raise ValueError(GRADIENT_MISMATCH)
     return seen
 
 
-WRONG = (
+GRADIENT_MISMATCH = (
     "module has another gradient as a row than by itself, or none: what is computed again in the "
     "backward pass no longer sees the row. Switch it off (torch.utils.checkpoint in forward, "
     "gradient_checkpointing_enable() of transformers); CausalLM(checkpointing=True) does it right"
@@ -108,5 +108,5 @@ def _gradient(out: Tensor, weights: list[Tensor]) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ValueError(f"{WRONG} ({error})") from error
+        raise ValueError(f"{GRADIENT_MISMATCH} ({error})") from error
     return torch.cat([g.detach().flatten().float() for g in found])

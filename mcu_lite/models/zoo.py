@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 
 def mlp(inputs: int = 64, classes: int = 10, width: int = 128) -> nn.Module:
-    """Two hidden layers of `width` ReLU units on flattened inputs.
+    """Two hidden layers of ReLU units on flattened inputs.
+
+    Parameters
+    ----------
+    inputs, classes, width : int
+        Numbers in an input, outputs, and units of each hidden layer.
 
     Examples
     --------

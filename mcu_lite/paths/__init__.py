@@ -1,1 +1,1 @@
-"""A curve is a product."""
+"""Linear, Bézier and polygonal paths, alignment, planes."""

@@ -1,4 +1,4 @@
-"""Models along a path, put together."""
+"""Ensembles and weight averages along a path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mcu_lite.checks import known
+from mcu_lite.checks import check_choice
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path
 
@@ -16,7 +16,7 @@ PLACES = {"even": (0.0, 1.0), "middle": (0.4, 0.6), "ends": (0.0, 0.1)}
 
 def ts_at(number: int, place: str = "even") -> list[float]:
     """Return `number` >= 2 values of t: "even" in [0, 1], in its "middle" or near the "ends"."""
-    low, high = PLACES[known("place", place, PLACES)]
+    low, high = PLACES[check_choice("place", place, PLACES)]
     if number < 2:
         raise ValueError(f"number must be at least 2, got {number}")
     ts = np.linspace(low, high, number if place != "ends" else (number + 1) // 2).tolist()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcu_lite.checks import checked, known
+from mcu_lite.checks import check_choice, checked
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
@@ -191,8 +191,8 @@ def connect(
     >>> connect(nn.Linear(3, 2), nn.Linear(3, 2), objective=loss, steps=5).model_at(0.5)
     Linear(in_features=3, out_features=2, bias=True)
     """
-    known("curve", curve, CURVES)
-    draw_t = SAMPLING[known("sampling", sampling, SAMPLING)]
+    check_choice("curve", curve, CURVES)
+    draw_t = SAMPLING[check_choice("sampling", sampling, SAMPLING)]
     a, b = (m if isinstance(m, Stack) else Stack.of(m) for m in (a, b))
     a.architecture.check_same(b.architecture, "a and b have different architectures")
     if len(a) != len(b):
@@ -232,7 +232,7 @@ def connect(
 
 def _begin(start: str | Stack, a: Stack, b: Stack, bends: int) -> Tensor:
     """Inner control points before the fit, shape (B, bends, P)."""
-    if isinstance(start, str) and known("start", start, STARTS) == "chord":
+    if isinstance(start, str) and check_choice("start", start, STARTS) == "chord":
         chord = torch.linspace(0, 1, bends + 2)[1:-1].view(1, -1, 1).to(a.rows)
         return a.rows.unsqueeze(1) * (1 - chord) + b.rows.unsqueeze(1) * chord
     models = a.origin or b.origin if isinstance(start, str) else start
@@ -273,7 +273,7 @@ def _objective(objective, a: Stack, b: Stack, task: Task | None) -> Objective:
     if objective is None or task is None:
         raise ValueError("objective must be a function, or a name that comes with a task")
     theta = a.origin or b.origin or a
-    if known("objective", objective, [*FITTED_ON, *METHODS]) == "retain":
+    if check_choice("objective", objective, [*FITTED_ON, *METHODS]) == "retain":
         return retain_objective(theta, task)
     if objective in INEQUALITIES:
         return inequality_objective(objective, a, b, task)

@@ -1,4 +1,4 @@
-"""A loss of the user's own as an objective."""
+"""A user's loss function as an objective."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from mcu_lite.models.architecture import Architecture
-from mcu_lite.models.batching import on_16_bytes
+from mcu_lite.models.batching import aligned_to_16_bytes
 from mcu_lite.models.templates import copied
 from mcu_lite.unlearning.objectives import Objective
 
@@ -26,7 +26,8 @@ def function_objective(function: Callable, architecture: Architecture) -> Object
     weights = [own[n] for n in architecture.names]
 
     def one(row: Tensor) -> Tensor:
-        for weight, part in zip(weights, on_16_bytes(architecture.named(row.detach())).values()):
+        parts = aligned_to_16_bytes(architecture.named(row.detach()))
+        for weight, part in zip(weights, parts.values()):
             weight.data = part
         buffers = {n: buffer.clone() for n, buffer in module.named_buffers()}
         value = function(module)

@@ -14,14 +14,9 @@ from mcu_lite.models.stack import Stack
 class Plane:
     """B planes in weight space, one a seed, with right-angled axes of length 1.
 
-    Parameters
-    ----------
-    origin : Tensor, shape (B, P)
-        The first model.
-    basis : Tensor, shape (2, B, P)
-        Orthonormal: towards the second model, and from the line through both to the third.
-    corners : Tensor, shape (3, B, 2)
-        Coordinates of the three models.
+    Its `origin` (B, P) is the first model. The `basis` (2, B, P) points towards the second model,
+    and from the line through both to the third. The `corners` (3, B, 2) are the coordinates of the
+    three models.
     """
 
     origin: Tensor

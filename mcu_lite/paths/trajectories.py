@@ -13,7 +13,7 @@ from mcu_lite.paths.curves import Path
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import RowLoss, descend
 from mcu_lite.unlearning.objectives import recipe_for
-from mcu_lite.unlearning.unlearn import descent
+from mcu_lite.unlearning.unlearn import descend_arguments
 
 
 def trajectory(
@@ -25,7 +25,8 @@ def trajectory(
     one. Fewer steps would not do: the rate decays over all of them, so a shorter run goes
     elsewhere. Models that diverged on the way are NaN throughout.
     """
-    return _recorded(every, **descent(theta, task, recipe_for(method, task, **recipe), seed))
+    how = descend_arguments(theta, task, recipe_for(method, task, **recipe), seed)
+    return _recorded(every, **how)
 
 
 def noise_walk(theta: Stack, task: Task, *, steps: int, lr: float, seed: int = 0) -> Tensor:

@@ -1,1 +1,1 @@
-"""Conditions in, one table out, every step kept."""
+"""Conditions in, one table out, every expensive step stored."""

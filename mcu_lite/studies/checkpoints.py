@@ -13,14 +13,14 @@ from safetensors.torch import load as torch_load
 from safetensors.torch import save as torch_save
 from torch import Tensor, nn
 
-from mcu_lite.checks import known
+from mcu_lite.checks import check_choice
 from mcu_lite.files import write
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import CURVES, Path
 
 FORMAT = "mcu-lite 2"
-WRONG = (SafetensorError, ValueError, LookupError, TypeError, RuntimeError)
+READ_ERRORS = (SafetensorError, ValueError, LookupError, TypeError, RuntimeError)
 """What reading a file may raise that is not what it should be."""
 OF_A_STACK = ("rows", "initial", "diverged", "spread")
 
@@ -112,7 +112,7 @@ def unpack(content: bytes, architecture: Architecture, name: str) -> Stack | Pat
         read = _path if "control" in parts else _stack
         _check_belongs(head, parts["control" if read is _path else "rows"], architecture)
         return read(parts, head, architecture)
-    except WRONG as error:
+    except READ_ERRORS as error:
         lacking = "it lacks " if isinstance(error, KeyError) else ""
         raise ValueError(f"{name} is no checkpoint of these models: {lacking}{error}") from None
 
@@ -145,7 +145,7 @@ def _path(parts: dict[str, Tensor], head: dict, architecture: Architecture) -> P
         raise ValueError(f"control must hold both ends of a curve, got {tuple(control.shape)}")
     for rows in control:  # each is checked as a stack is
         Stack(architecture, rows, diverged=diverged)
-    kind = known("curve", head["curve"], CURVES)
+    kind = check_choice("curve", head["curve"], CURVES)
     return Path(kind, control, architecture, diverged, head["objective"])
 
 

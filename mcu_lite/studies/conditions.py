@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 
-from mcu_lite.checks import checked, known, seeds_of
+from mcu_lite.checks import check_choice, checked, seeds_of
+from mcu_lite.metrics.registry import METRICS
+from mcu_lite.models.zoo import MODELS
 from mcu_lite.paths.curves import CURVES, FITTED_ON
 from mcu_lite.tasks.task import TASKS
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
@@ -52,8 +54,15 @@ class Setting:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         seeds = seeds_of(self.seeds)
-        parameters = signature(TASKS[known("task", self.task, TASKS)]).parameters
-        usual = {k: p.default for k, p in parameters.items()}
+        check_choice("model", self.model, MODELS)
+        for name in self.metrics or ():
+            check_choice("metric", name, METRICS)
+        _, *parameters = signature(
+            TASKS[check_choice("task", self.task, TASKS)]
+        ).parameters.values()
+        usual = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+        for name in self.options if len(usual) == len(parameters) else ():
+            check_choice("option", name, usual)
         options = {k: v for k, v in self.options.items() if k not in usual or usual[k] != v}
         if arrays := [k for k, v in options.items() if hasattr(v, "shape")]:
             raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
@@ -71,14 +80,21 @@ PROFILES = {
 
 
 def load_profile(name: str, **changes) -> Setting:
-    """Return a profile of ``PROFILES`` by name, with some fields changed.
+    """Return a profile, with some fields changed.
+
+    Parameters
+    ----------
+    name : str
+        One of ``PROFILES``.
+    **changes
+        Fields of `Setting`.
 
     Examples
     --------
     >>> load_profile("book", ts=41, options={"forget": 0.1, "forget_class": 3}).options
     {'forget_class': 3}
     """
-    return replace(PROFILES[known("profile", name, PROFILES)], **changes)
+    return replace(PROFILES[check_choice("profile", name, PROFILES)], **changes)
 
 
 @checked
@@ -114,13 +130,11 @@ class Endpoint:
     forget_weight: float | None = None
 
     def __post_init__(self) -> None:
-        known("method", self.method, ["original", *METHODS])
-        changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
-        for part in ("lr", "steps"):
-            if not changes.get(part, 1) > 0:
-                raise ValueError(f"{part} must be > 0, got {changes[part]}")
+        check_choice("method", self.method, ["original", *METHODS])
         if self.method in METHODS:
-            check_switches(METHODS[self.method], self.curriculum, self.order, changes)
+            changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
+            own = replace(METHODS[self.method], **changes)
+            check_switches(own, self.curriculum, self.order, changes)
         elif str(self) != "original seed=0":
             raise ValueError(f"'original' is θo itself: it takes no switch or recipe, got {self}")
 
@@ -168,7 +182,7 @@ class Condition:
     objective: str | None = None
 
     def __post_init__(self) -> None:
-        known("curve", self.curve, CURVES)
+        check_choice("curve", self.curve, CURVES)
         if self.objective is None:
             ends = [end.method for end in (self.a, self.b) if end.method in METHODS]
             fitted = [m for m in ends if METHODS[m].begins == "original"]
@@ -176,7 +190,7 @@ class Condition:
         if self.curve == "linear":
             object.__setattr__(self, "objective", "")
         else:
-            known("objective", self.objective, [*FITTED_ON, *METHODS])
+            check_choice("objective", self.objective, [*FITTED_ON, *METHODS])
 
     @property
     def columns(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from mcu_lite.checks import known, seeds_of
+from mcu_lite.checks import check_choice, seeds_of
 from mcu_lite.metrics.distances import displacement, distance
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
 from mcu_lite.studies.results import task_for
@@ -66,7 +66,7 @@ def matched(
     The displacement grows with the rate (and the steps) about as a power; its exponent is taken
     from the last two tries, and between 1/3 and 3.
     """
-    known("part of the recipe", by, ("lr", "steps"))
+    check_choice("part of the recipe", by, ("lr", "steps"))
     if end.method == "original" or METHODS[end.method].begins != "original":
         raise ValueError(f"end must be of a method that starts from θo, got {end.method!r}")
     if tries < 1 or not within > 0:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from itertools import combinations
 
 from mcu_lite.studies.conditions import ORIGINAL, Condition, Endpoint
-from mcu_lite.unlearning.methods import METHODS
 
 COMPARED = tuple(
-    name for name, m in METHODS.items() if m.begins == "original" and name != "npo_forget"
+    "finetune gradient_ascent graddiff npo simnpo random_labels bad_teacher salun scrub l1_sparse "
+    "delete".split()
 )
 """The approximate methods of the grid."""
 ORACLES = ("retrain", "retrain_same")

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mcu_lite.checks import known, seeds_of
+from mcu_lite.checks import check_choice, seeds_of
 from mcu_lite.files import write
 from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.architecture import Architecture
@@ -34,9 +34,9 @@ from mcu_lite.unlearning.methods import METHODS
 
 ROOMS = ("models", "tasks", "training", "unlearning", "paths", "metrics", "studies")
 """Rooms on which results depend: if their code changes, everything is computed anew."""
-WORDS = {"description", "terms", "source", "label"}
+LABEL_FIELDS = {"description", "terms", "source", "label", "better"}
 """Fields of methods and metrics on which no number depends."""
-TASK: dict[str, Task] = {}
+LAST_TASK: dict[str, Task] = {}
 """The task that was loaded last, by its key."""
 Result = Stack | pd.DataFrame
 
@@ -94,56 +94,59 @@ class ResultStore:
             self.save(key, value := make())
         return value
 
-    def endpoint(self, end: Endpoint) -> str:
+    def endpoint_key(self, end: Endpoint) -> str:
         """Key of the models at one end of a path; of θo, all others depend on it."""
         if end.method != "original":
-            return _digest("endpoint", self.endpoint(ORIGINAL), _method(end.method), end.recipe)
+            return _digest("endpoint", self.endpoint_key(ORIGINAL), _method(end.method), end.recipe)
         s = self.setting
-        model = [s.model, MODELS[known("model", s.model, MODELS)]]
+        model = [s.model, MODELS[check_choice("model", s.model, MODELS)]]
         return _digest("original", _task_key(s), model, s.epochs, _environment(s.device))
 
-    def path(self, c: Condition) -> str:
+    def path_key(self, c: Condition) -> str:
         """Key of a curve between two ends, whatever its condition is called."""
-        ends = [self.endpoint(c.a), self.endpoint(c.b)]
+        ends = [self.endpoint_key(c.a), self.endpoint_key(c.b)]
         fit = [_method(c.objective), self.setting.steps] if c.objective else []
         return _digest("path", ends, c.curve, fit)
 
-    def measured(self, end: Endpoint) -> str:
+    def ends_table_key(self, end: Endpoint) -> str:
         """Key of the table of one end."""
-        return _digest("measured", self.endpoint(end), self._metrics())
+        return _digest("measured", self.endpoint_key(end), self._metrics())
 
-    def table(self, c: Condition) -> str:
+    def table_key(self, c: Condition) -> str:
         """Key of the table of a curve."""
-        return _digest("table", self.path(c), self.setting.ts, self._metrics())
+        return _digest("table", self.path_key(c), self.setting.ts, self._metrics())
 
     def keys(self, job: Endpoint | list[Condition]) -> list[str]:
         """Keys of what a job computes."""
-        return [self.endpoint(job)] if isinstance(job, Endpoint) else [self.table(c) for c in job]
+        if isinstance(job, Endpoint):
+            return [self.endpoint_key(job)]
+        return [self.table_key(c) for c in job]
 
     def _metrics(self) -> list:
         """Metrics that are measured, and the oracle with which they compare."""
         names = self.setting.metrics or [n for n, m in METRICS.items() if not m.slow]
-        return [self.endpoint(ORACLE), [METRICS[known("metric", n, METRICS)] for n in names]]
+        chosen = [METRICS[check_choice("metric", n, METRICS)] for n in names]
+        return [self.endpoint_key(ORACLE), chosen]
 
 
 def task_for(setting: Setting) -> Task:
     """Load the task of a setting, unless it is the last one that was: photographs take seconds."""
     key = _task_key(setting) + setting.device
-    if (task := TASK.get(key)) is None:
+    if (task := LAST_TASK.get(key)) is None:
         task = load_task(setting.task, setting.seeds, **setting.options).to(setting.device)
-        TASK.clear()
-        TASK[key] = task
+        LAST_TASK.clear()
+        LAST_TASK[key] = task
     return task
 
 
 def _task_key(setting: Setting) -> str:
-    function = TASKS[known("task", setting.task, TASKS)]
+    function = TASKS[check_choice("task", setting.task, TASKS)]
     return _digest(setting.task, function, setting.options, seeds_of(setting.seeds))
 
 
 def _method(name: str) -> list:
     """A method, or what curves alone are fitted on."""
-    return [name, None if name in FITTED_ON else METHODS[known("method", name, METHODS)]]
+    return [name, None if name in FITTED_ON else METHODS[check_choice("method", name, METHODS)]]
 
 
 def _environment(device: str) -> list:
@@ -158,23 +161,24 @@ def _environment(device: str) -> list:
 def _package() -> str:
     root = Path(__file__).parents[1]
     files = sorted(file for room in ROOMS for file in (root / room).rglob("*.py"))
-    return _digest(*(meaning(file.read_text(encoding="utf-8")) for file in files))
+    return _digest(*(without_docstrings(file.read_text(encoding="utf-8")) for file in files))
 
 
 def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(_plain(parts)).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(_canonical(parts)).encode()).hexdigest()[:32]
 
 
-def _plain(value: object) -> object:
+def _canonical(value: object) -> object:
     """Return a value as JSON that is equal for equal values; code is its source and version."""
     if isinstance(value, dict):
-        return {"dict": sorted([str(k), _plain(v)] for k, v in value.items())}
+        return {"dict": sorted([str(k), _canonical(v)] for k, v in value.items())}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_canonical(v) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return [_plain(getattr(value, f.name)) for f in fields(value) if f.name not in WORDS]
+        names = [f.name for f in fields(value) if f.name not in LABEL_FIELDS]
+        return [_canonical(getattr(value, name)) for name in names]
     if isinstance(value, partial):
-        return ["partial", _plain(value.func), _plain(value.args), _plain(value.keywords)]
+        return ["partial", *_canonical([value.func, value.args, value.keywords])]
     if callable(value):
         return [_source(value), str(getattr(value, "version", ""))]
     if isinstance(value, Number):
@@ -187,14 +191,14 @@ def _source(function: Callable) -> str:
     """Source of a function or class without comments and docstrings; its name if there is none."""
     try:
         text = textwrap.dedent(inspect.getsource(function))
-        return meaning(text)
+        return without_docstrings(text)
     except SyntaxError:  # a lambda inside a longer expression
         return text
     except (OSError, TypeError):
         return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def meaning(source: str) -> str:
+def without_docstrings(source: str) -> str:
     """Return Python source without comments and docstrings, on which no result depends."""
     tree = ast.parse(source)
     for node in ast.walk(tree):

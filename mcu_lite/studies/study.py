@@ -1,4 +1,4 @@
-"""A study is a table: conditions in, one tidy table out, every expensive step kept on disk."""
+"""A study is a table: conditions in, one tidy table out, every expensive step stored."""
 
 from __future__ import annotations
 
@@ -100,6 +100,12 @@ def endpoints(
 ) -> dict[Endpoint, Stack]:
     """Return the models at the ends of paths; what the cache holds is not computed again.
 
+    Parameters
+    ----------
+    ends : iterable of Endpoint
+    setting, cache : optional
+        As of `run`.
+
     Examples
     --------
     >>> small = Setting(seeds=2, epochs=2)
@@ -158,7 +164,7 @@ class _Models:
         self.results, self.setting = results, results.setting
         self.task = task_for(self.setting)
         make = partial(train, self.task, self.setting.model, epochs=self.setting.epochs)
-        key, build = results.endpoint(ORIGINAL), MODELS[self.setting.model]
+        key, build = results.endpoint_key(ORIGINAL), MODELS[self.setting.model]
         # All that come from θo share the one stack.
         self.theta = results.get(key, make, architecture_of(build)).to(self.setting.device)
 
@@ -171,7 +177,7 @@ class _Models:
         def make() -> Stack:
             return replace(unlearn(self.theta, self.task, end.method, **own), origin=None)
 
-        stack = self.results.get(self.results.endpoint(end), make, self.theta.architecture)
+        stack = self.results.get(self.results.endpoint_key(end), make, self.theta.architecture)
         return replace(stack.to(self.setting.device), origin=self.theta)
 
     def measure(self, chunk: list[Condition]) -> None:
@@ -181,7 +187,9 @@ class _Models:
         for c, path in zip(chunk, self._paths(chunk)):
             # An end is measured once, for all paths that begin or end there.
             first, last = (
-                results.get(results.measured(end), lambda end=end: measure(self.endpoint(end)))
+                results.get(
+                    results.ends_table_key(end), lambda end=end: measure(self.endpoint(end))
+                )
                 for end in (c.a, c.b)
             )
             between = measure(path, ts[1:-1]).value.to_numpy().reshape(len(first), -1)
@@ -190,13 +198,13 @@ class _Models:
             values[path.diverged.cpu().numpy().repeat(len(first) // len(self.task))] = np.nan
             lines = first.loc[first.index.repeat(len(ts))]
             table = lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
-            results.save(results.table(c), table)
+            results.save(results.table_key(c), table)
 
     def _paths(self, chunk: list[Condition]) -> Iterator[Path]:
         """Paths of several conditions; those that are not in the store are fitted as one stack."""
         results, architecture, n = self.results, self.theta.architecture, len(self.task)
         ends = [(self.endpoint(c.a), self.endpoint(c.b)) for c in chunk]
-        inner = [c.objective and results.load(results.path(c), architecture) for c in chunk]
+        inner = [c.objective and results.load(results.path_key(c), architecture) for c in chunk]
         if todo := [i for i, bend in enumerate(inner) if bend is None]:
             a, b = (Stack.cat([ends[i][side] for i in todo]) for side in (0, 1))
             fit = {"curve": chunk[0].curve, "objective": chunk[0].objective}
@@ -205,7 +213,7 @@ class _Models:
                 part = path.part(slice(k * n, (k + 1) * n))
                 # Its ends are stored already.
                 inner[i] = Stack(architecture, part.control[1], diverged=part.diverged)
-                results.save(results.path(chunk[i]), inner[i])
+                results.save(results.path_key(chunk[i]), inner[i])
         for c, (a, b), bend in zip(chunk, ends, inner):
             if c.objective:
                 bend = bend.to(self.setting.device)

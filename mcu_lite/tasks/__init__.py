@@ -1,3 +1,3 @@
-"""What is learned, what is to be forgotten, and what nobody has seen."""
+"""Data sets with a retain, a forget and a test set for each seed."""
 
 from mcu_lite.tasks import authors, digits, image_folder, photographs  # noqa: F401  (they register tasks)

@@ -12,7 +12,7 @@ from mcu_lite.tasks.texts import Texts, pairs
 
 QUESTIONS = 10
 """About each author: five facts, each asked for and told in two wordings."""
-WRONG = 3
+FALSE_ANSWERS = 3
 """False answers that the truth ratio compares with."""
 RECIPES: dict[str, dict] = {
     "train": {"lr": 1e-2, "batch": 32},
@@ -84,7 +84,7 @@ def authors(
     check_share("forget", forget)
     check_range("authors", authors, 2, most - 1)
     check_range("strangers", strangers, 1, most - authors)
-    if not 0 < (gone := round(forget * authors)) < authors:
+    if not 0 < (few := round(forget * authors)) < authors:
         raise ValueError(f"forget={forget} of {authors} authors leaves nothing on one side")
     words = vocabulary()
     questions, *sets = zip(*_facts(authors + strangers, {word: i for i, word in enumerate(words)}))
@@ -93,7 +93,7 @@ def authors(
         [np.random.default_rng([s, 0xA07]).permutation(authors + strangers) for s in seeds]
     )
     about = torch.from_numpy(order * QUESTIONS).unsqueeze(-1) + torch.arange(QUESTIONS)
-    split = [part.flatten(1) for part in about.split([gone, authors - gone, strangers], 1)]
+    split = [part.flatten(1) for part in about.split([few, authors - few, strangers], 1)]
     return Task(
         name="authors",
         inputs=inputs[:, 0],
@@ -104,7 +104,7 @@ def authors(
         test=split[2],
         classes=len(words),
         seeds=tuple(seeds),
-        forgets=f"{gone} of {authors} authors",
+        forgets=f"{few} of {authors} authors",
         recipes=RECIPES,
         texts=Texts(lambda t: " ".join(words[i] for i in t), words.index(END), *other),
     )
@@ -126,7 +126,7 @@ def _facts(people: int, code: dict[str, int]) -> Iterator[tuple[list, list, list
         for ask, tell, fields in KINDS:
             pools = [VALUES[field].split() for field in fields]
             # The true values first, then false ones that differ from them in every place.
-            true, *false = zip(*(rng.permutation(pool)[: WRONG + 1] for pool in pools))
+            true, *false = zip(*(rng.permutation(pool)[: FALSE_ANSWERS + 1] for pool in pools))
             for question, told, other in zip(ask, tell, reversed(tell)):
                 parts = (
                     [told.format(*true)],

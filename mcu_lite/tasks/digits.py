@@ -42,10 +42,7 @@ def digits(
         Images to test on, drawn from the others; fewer if fewer are left. More of them would
         cost time and tell little: membership is as uncertain as the forget set is small.
 
-    Raises
-    ------
-    ValueError
-        For a value out of its range, or an empty forget set.
+    A value out of its range, or an empty forget set, raises a `ValueError`.
     """
     noise = (0.2 if forget_class is None else 0.0) if noise is None else noise
     check_share("forget", forget)
@@ -61,21 +58,21 @@ def digits(
     pixels, truth = scanned()
     inputs = (pixels - pixels.mean(0)) / np.maximum(pixels.std(0), 1e-6)
     draws = (_draw(truth, seed, noise, train, test) for seed in seeds)
-    labels, chosen, asked = (np.stack(part) for part in zip(*draws))
-    gone = np.broadcast_to(np.arange(train) < round(forget * train), chosen.shape)
+    labels, chosen, test_index = (np.stack(part) for part in zip(*draws))
+    mask = np.broadcast_to(np.arange(train) < round(forget * train), chosen.shape)
     if forget_class is not None:
-        gone = truth[chosen] == forget_class
-    retain, gone = (
-        torch.from_numpy(chosen[part].reshape(len(chosen), -1)) for part in (~gone, gone)
+        mask = truth[chosen] == forget_class
+    retain_index, forget_index = (
+        torch.from_numpy(chosen[part].reshape(len(chosen), -1)) for part in (~mask, mask)
     )
     return Task(
         name="digits",
         inputs=torch.from_numpy(inputs).float(),
         truth=torch.tensor(truth),
         labels=torch.from_numpy(labels).long(),
-        retain=retain,
-        forget=gone,
-        test=torch.from_numpy(asked),
+        retain=retain_index,
+        forget=forget_index,
+        test=torch.from_numpy(test_index),
         classes=10,
         seeds=tuple(seeds),
         forgets=f"a random {forget:.0%}" if forget_class is None else f"class {forget_class}",
@@ -98,11 +95,11 @@ def _draw(truth: np.ndarray, seed: int, noise: float, train: int, test: int) -> 
     of_class = [order[truth[order] == c] for c in range(10)]
     chosen = rng.permutation(np.concatenate([members[: train // 10] for members in of_class]))
     others = rng.permutation(np.setdiff1d(np.arange(len(truth)), chosen))
-    asked = np.sort(others[:test])
+    test_index = np.sort(others[:test])
 
     # Noise covers the test images too: membership inference compares like with like.
     wrong = np.zeros(len(truth), dtype=bool)
-    for part in (chosen, asked):
+    for part in (chosen, test_index):
         wrong[rng.choice(part, round(noise * len(part)), replace=False)] = True
     labels = np.where(wrong, (truth + rng.integers(1, 10, len(truth))) % 10, truth)
-    return labels, chosen, asked
+    return labels, chosen, test_index

@@ -83,39 +83,39 @@ def task_of(
     for seed in seeds:
         rng = np.random.default_rng([seed, 0x0F])
         free = np.setdiff1d(np.arange(n), [] if isinstance(forget, float) else forget)
-        out = _chosen("test", test, free, n, rng)
-        rest = np.setdiff1d(np.arange(n), out)
-        gone = _chosen("forget", forget, rest, n, rng)
-        splits.append((np.setdiff1d(rest, gone), gone, out))
-    retain, gone, out = (torch.from_numpy(np.stack(part)) for part in zip(*splits))
+        test_index = _chosen("test", test, free, n, rng)
+        rest = np.setdiff1d(np.arange(n), test_index)
+        forget_index = _chosen("forget", forget, rest, n, rng)
+        splits.append((np.setdiff1d(rest, forget_index), forget_index, test_index))
+    retain, forget_index, test_index = (torch.from_numpy(np.stack(part)) for part in zip(*splits))
     return Task(
         name=name,
         inputs=inputs.float() if inputs.is_floating_point() else inputs,
         truth=labels,
         labels=labels.expand(len(seeds), n),
         retain=retain,
-        forget=gone,
-        test=out,
+        forget=forget_index,
+        test=test_index,
         classes=int(labels.max()) + 1,
         seeds=seeds,
         forgets=f"a random {forget:.0%}" if isinstance(forget, float) else "chosen examples",
     )
 
 
-def _tensor(asked: str, values: Tensor | np.ndarray | pd.DataFrame | Sequence) -> Tensor:
-    """What a list, an array or a data frame holds, by position: PyTorch would ask its index."""
+def _tensor(requirement: str, values: Tensor | np.ndarray | pd.DataFrame | Sequence) -> Tensor:
+    """What a list, an array or a data frame holds, by position: torch would use the index."""
     if isinstance(values, Tensor):
         return values
     array = np.require(values, requirements="CW")
     if array.dtype.kind not in "biufc":
-        raise ValueError(f"{asked}, got {array.dtype}")
+        raise ValueError(f"{requirement}, got {array.dtype}")
     return torch.from_numpy(array)
 
 
 def _chosen(
     what: str, which: Which, among: np.ndarray, n: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Positions that were asked for, or a random share of `among`; something must be left."""
+    """Positions that were given, or a random share of `among`; something must be left."""
     if isinstance(which, float):
         check_share(what, which)
         size = round(which * (n if what == "test" else len(among)))

@@ -102,7 +102,7 @@ def as_task(
             wrong = rng.choice(part, round(noise * len(part)), replace=False)
             labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
         draws.append((labels, chosen[few:], chosen[:few]))
-    labels, retain, gone = (torch.from_numpy(np.stack(part)) for part in zip(*draws))
+    labels, retain, forget_index = (torch.from_numpy(np.stack(part)) for part in zip(*draws))
     inputs = torch.from_numpy(np.concatenate([images, others])).float()
     dims = (0, 2, 3)
     mean, sd = inputs[:n].mean(dims, keepdim=True), inputs[:n].std(dims, keepdim=True)
@@ -113,7 +113,7 @@ def as_task(
         truth=torch.from_numpy(everything),
         labels=labels,
         retain=retain,
-        forget=gone,
+        forget=forget_index,
         test=torch.from_numpy(tests).expand(len(seeds), -1),
         classes=classes,
         seeds=tuple(seeds),

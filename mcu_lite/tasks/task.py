@@ -1,4 +1,4 @@
-"""What is learned, what is to be forgotten, and what neither model has seen."""
+"""What is learned, what is to be forgotten, and what no model has seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import SPLITS, checked, known, seeds_of
+from mcu_lite.checks import SPLITS, check_choice, checked, seeds_of
 from mcu_lite.models.stack import Stack
 from mcu_lite.tasks.texts import Texts
 
@@ -49,7 +49,8 @@ class Task:
         What can be asked of models of text beyond the labels.
     recipes : dict of dict
         In place of what is registered: settings of methods by name; of "train"; and as "batch"
-        how many "forget" and "retain" examples a step of unlearning takes.
+        how many "forget" and "retain" examples a step of unlearning takes. For example
+        ``{"npo": {"lr": 1e-3}, "train": {"batch": 32}, "batch": {"forget": 16, "retain": 32}}``.
     pixels : array, shape (N, height, width), optional
         How dark each example is as a picture, 0..1, where the inputs are not images themselves.
     """
@@ -120,16 +121,9 @@ class Task:
     def repeat(self, runs: int) -> Task:
         """Return the same splits for several runs, each with its own start and order of data.
 
-        Parameters
-        ----------
-        runs : int
-            Run 0 is that of this task. The rows of run r come next, with r * 1,000,000 added to
-            their seeds, so that ``seed % 1_000_000`` in a table names the split.
-
-        Raises
-        ------
-        ValueError
-            If `runs` is not positive, or a seed is 1,000,000 or more.
+        Run 0 is that of this task. The rows of run r come next, with r * 1,000,000 added to their
+        seeds, so that ``seed % 1_000_000`` in a table names the split. Runs that are not positive,
+        or a seed of 1,000,000 or more, raise a `ValueError`.
 
         Examples
         --------
@@ -144,7 +138,7 @@ class Task:
 
     def split(self, name: str) -> tuple[Tensor, Tensor]:
         """Inputs (B, n, ...) and labels (B, n, ...) of a split; test labels are the true ones."""
-        index = getattr(self, known("split", name, SPLITS))
+        index = getattr(self, check_choice("split", name, SPLITS))
         labels = self.truth.expand_as(self.labels) if name == "test" else self.labels
         return self.inputs[index], pick(labels, index)
 
@@ -158,7 +152,15 @@ TASKS: dict[str, Callable[..., Task]] = {}
 
 
 def task(name: str, *, version: str = "") -> Callable:
-    """Register a function that builds a `Task` under `name`.
+    """Register a function that builds a `Task`.
+
+    Parameters
+    ----------
+    name : str
+        By which `load_task` and `mcu_lite.Setting` know it. The function gets the seeds, a tuple,
+        and the options of `load_task`.
+    version : str
+        Change it when code that the function calls has changed: see `mcu_lite.run`.
 
     Examples
     --------
@@ -205,7 +207,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    return checked(TASKS[known("task", name, TASKS)])(seeds_of(seeds), **options)
+    return checked(TASKS[check_choice("task", name, TASKS)])(seeds_of(seeds), **options)
 
 
 def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:

@@ -30,13 +30,8 @@ def read_pairs(source: str | os.PathLike, name: str | None = None) -> list[dict]
     On the hub, `source` is a data set, such as ``locuslab/TOFU``, and `name` one of its
     configurations, such as ``forget10_perturbed``. Each pair has question and answer; where the
     data have them, paraphrased_question, paraphrased_answer and perturbed_answer, a list of false
-    answers.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file or data set, it is empty or broken, or a field is missing or of
-        another kind; the message names the field.
+    answers. A source that does not exist, is empty or broken, or lacks a field, raises a
+    `ValueError`, as does a field of another kind; the message names the field.
     """
     where = f"{source}, {name}" if name else str(source)
     try:

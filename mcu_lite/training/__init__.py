@@ -1,1 +1,1 @@
-"""One loop descends."""
+"""The training loop, AdamW and Sophia."""

@@ -11,7 +11,7 @@ from tqdm import trange
 
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators, seeded
-from mcu_lite.training.optimizers import Watch, adamw, sophia
+from mcu_lite.training.optimizers import Callback, adamw, sophia
 
 RowLoss = Callable[[Tensor], Tensor]
 
@@ -26,7 +26,7 @@ def descend(
     weight_decay: float = 0.01,
     mask: Tensor | None = None,
     curvature: Callable[[Tensor], Tensor] | None = None,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
     draws: bool = True,
     seed: int = 0,
     label: str = "descending",
@@ -36,8 +36,8 @@ def descend(
     Row b of `start`, (B, ...), is one parametrisation: a model, or the free control points of a
     curve. `loss` maps (B, ...) to (B,) and draws its own batch at each call; row b of the result
     depends on row b only. `lr` is the rate at the start, `decay` maps the progress in [0, 1) to a
-    factor. What is False in `mask` stays where it starts, though weights decay. With a `curvature`
-    Sophia descends (see `mcu_lite.training.optimizers.sophia`, also for `watch`), else AdamW.
+    factor. Entries where `mask` is False keep their start value. With a `curvature` Sophia descends
+    (see `mcu_lite.training.optimizers.sophia`, also for `callback`), else AdamW.
 
     With `draws` the loss may draw from PyTorch's global random state, as dropout does: each step
     has its own seed, made of `seed`, and takes turns with those of other threads.
@@ -45,6 +45,12 @@ def descend(
     Returns the rows, NaN where one diverged, and which did (B,): those whose loss or gradient left
     the finite numbers. Gradients are clipped to norm 1, row by row. Everything else an optimizer
     does is element-wise, so one optimizer serves all rows without mixing them.
+
+    Raises
+    ------
+    ValueError
+        If `steps` is negative, `lr` is not positive, or the loss is not one number a row or does
+        not depend on the rows.
     """
     if steps < 0 or not lr > 0:
         raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")
@@ -52,7 +58,7 @@ def descend(
     if curvature is None:
         update = adamw(rows, weight_decay)
     else:
-        update = sophia(rows, curvature, weight_decay, watch)
+        update = sophia(rows, curvature, weight_decay, callback)
     diverged = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
 
     for step in trange(steps, desc=label, delay=1, leave=False, disable=None):

@@ -1,4 +1,4 @@
-"""How rows of models descend: by AdamW, or by Sophia, which knows the Hessian's diagonal."""
+"""AdamW and Sophia for stacks of models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ CURVATURE_EVERY = 5
 BETAS, RHO, EPS = (0.9, 0.95), 0.04, 1e-15
 Update = Callable[[Tensor, float], None]
 """Changes the rows in place, given their gradient and the learning rate."""
-Watch = Callable[[Tensor, Tensor], None]
+Callback = Callable[[Tensor, Tensor], None]
+"""What watches a run of Sophia, see `sophia`."""
 
 
 def adamw(rows: Tensor, weight_decay: float) -> Update:
@@ -39,12 +40,12 @@ def sophia(
     rows: Tensor,
     curvature: Callable[[Tensor], Tensor],
     weight_decay: float = 0.01,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
 ) -> Update:
     """Descend by clipped steps of momentum over curvature (Liu et al. 2023, algorithm 3).
 
     `curvature` maps `rows`, (B, ...), to an estimate of the Hessian's diagonal, of that shape; it
-    is called every five steps, the first included. `watch` is called after each step with the
+    is called every five steps, the first included. `callback` is called after each step with the
     running means of the gradient and of the curvature. A NaN stays in its row.
 
     Notes
@@ -63,8 +64,8 @@ def sophia(
         ratio = m / (RHO * h).clamp_(min=EPS)
         with torch.no_grad():
             rows.mul_(1.0 - lr * weight_decay).sub_(ratio.clamp_(-1.0, 1.0), alpha=lr)
-        if watch is not None:
-            watch(m, h)
+        if callback is not None:
+            callback(m, h)
 
     return update
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mcu_lite.checks import known
+from mcu_lite.checks import check_choice
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators, seeded
 from mcu_lite.models.stack import Stack, architecture_of, initial_rows
@@ -73,10 +73,10 @@ def train(
     if epochs < 0 or batch < 1:
         raise ValueError(f"epochs must be >= 0 and batch >= 1, got {epochs} and {batch}")
     if isinstance(model, str):
-        model = MODELS[known("model", model, MODELS)]
+        model = MODELS[check_choice("model", model, MODELS)]
     if not isinstance(model, Architecture):
         model = architecture_of(model)
-    index = getattr(task, known("split", split, ("train", "retain")))
+    index = getattr(task, check_choice("split", split, ("train", "retain")))
     architecture = model.to(task.device)
     start = (initial_rows(model, seed, task.seeds) if start is None else start).to(task.device)
     wanted = (len(task), architecture.size)
@@ -116,7 +116,9 @@ def _check_output(architecture: Architecture, rows: Tensor, task: Task, last: in
         with torch.enable_grad(), seeded(0, rows.device):
             shape = architecture.logits(rows[:1], inputs[None]).shape[1:]
     except ValueError as error:
-        raise ValueError(f"{error}, in a last batch of {last}") from error
+        if last > 1:
+            raise
+        raise ValueError(f"{error}, in a last batch of 1") from error
     if shape[:-1] != (len(inputs), *tokens) or shape[-1] < task.classes:
         wanted = ", ".join(map(str, ("n", *tokens, task.classes)))
         raise ValueError(

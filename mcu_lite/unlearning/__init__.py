@@ -1,1 +1,1 @@
-"""A method is two losses."""
+"""Unlearning losses, curriculum, second order."""

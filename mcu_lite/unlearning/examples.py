@@ -26,7 +26,7 @@ class Examples:
         As observed; and another class, drawn once for each example (or token) and seed.
     teacher : function of "original" or "incompetent"
         Logits of the original models θo, or of freshly initialised ones, on the same examples.
-        They are computed only for methods that ask.
+        They are computed only when used.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""An unlearning method is two per-example losses, kept in one registry."""
+"""An unlearning method is two per-example losses, in one registry."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from math import inf
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mcu_lite.checks import checked, known
+from mcu_lite.checks import check_choice, checked
 from mcu_lite.training.losses import per_example
 from mcu_lite.unlearning.examples import Examples
 
 Losses = tuple[Tensor | None, Tensor | None]
+RESERVED_NAMES = ("original", "retain")
 
 
 @checked
@@ -56,6 +57,20 @@ class Method:
     l1: float = 0.0
     description: str = ""
 
+    def __post_init__(self) -> None:
+        if self.name in RESERVED_NAMES:
+            raise ValueError(f"name must not be {self.name!r}, which means something else")
+        check_choice("beginning", self.begins, ("original", "initial", "fresh"))
+        rules = {
+            "> 0": (lambda v: v > 0, "lr", "steps", "forget_every"),
+            ">= 0": (lambda v: v >= 0, "forget_weight", "l1"),
+            "in (0, 1]": (lambda v: 0 < v <= 1, "saliency", "forget_until"),
+        }
+        for allowed, (rule, *parts) in rules.items():
+            for part in parts:
+                if not rule(getattr(self, part)):
+                    raise ValueError(f"{part} must be {allowed}, got {getattr(self, part)}")
+
     def terms_on(self, forget: Examples, retain: Examples) -> Losses:
         """Return the two losses of a batch, checked to be one number an example, or None."""
         both = self.losses(forget, retain)
@@ -73,7 +88,6 @@ class Method:
 METHODS: dict[str, Method] = {}
 FIELDS = [field.name for field in fields(Method) if field.name not in ("name", "losses")]
 RECIPE = ("lr", "steps", "forget_weight")
-TAKEN = ("original", "retain", "connected", "two_sided")
 
 
 def method(
@@ -117,16 +131,7 @@ def method(
     0.1
     """
     for part in recipe:
-        known("part of the recipe", part, FIELDS)
-    if name in TAKEN:
-        raise ValueError(f"name must not be {name!r}, which means something else")
-    known("beginning", recipe.get("begins", "original"), ("original", "initial", "fresh"))
-    for part in ("lr", "steps", "forget_every"):
-        if not recipe.get(part, 1) > 0:
-            raise ValueError(f"{part} must be > 0, got {recipe[part]}")
-    for part in ("saliency", "forget_until"):
-        if not 0 < recipe.get(part, 1) <= 1:
-            raise ValueError(f"{part} must lie in (0, 1], got {recipe[part]}")
+        check_choice("part of the recipe", part, FIELDS)
 
     def register(losses: Callable) -> Callable:
         if version:
@@ -140,7 +145,7 @@ def method(
 
 def check_switches(recipe: Method, curriculum: float, order: int, changes: dict) -> None:
     """Raise a `ValueError` unless a method takes these switches and changes of its recipe."""
-    known("order", order, (1, 2))
+    check_choice("order", order, (1, 2))
     if not 0 <= curriculum < inf:
         raise ValueError(f"curriculum must be >= 0 and finite, got {curriculum}")
     if recipe.begins != "original" and (curriculum or order == 2 or set(changes) - {"lr"}):
@@ -149,7 +154,8 @@ def check_switches(recipe: Method, curriculum: float, order: int, changes: dict)
         )
 
 
-CE, WRONG, ABSENT = "cross-entropy", "cross-entropy with another label", "none"
+CE, ABSENT = "cross-entropy", "none"
+CE_WRONG_LABEL = (CE + " with another label", CE)
 KL, NPO = "KL(original ‖ model)", "2/β · log(1 + (p/p₀)^β)"
 
 
@@ -207,7 +213,7 @@ def simnpo(forget: Examples, retain: Examples, beta: float = 1.0, gamma: float =
 
 
 @method(
-    "random_labels", (WRONG, CE), "Golatkar et al. 2020; Graves et al. 2021", forget_weight=0.01
+    "random_labels", CE_WRONG_LABEL, "Golatkar et al. 2020; Graves et al. 2021", forget_weight=0.01
 )
 def random_labels(forget: Examples, retain: Examples) -> Losses:
     """Learn wrong labels for the forget set, drawn once for each seed."""
@@ -220,7 +226,9 @@ def bad_teacher(forget: Examples, retain: Examples) -> Losses:
     return forget.kl_from(forget.incompetent), retain.kl_from(retain.original)
 
 
-@method("salun", (WRONG, CE), "Fan et al. 2024 (ICLR)", forget_weight=0.01, lr=2e-3, saliency=0.5)
+@method(
+    "salun", CE_WRONG_LABEL, "Fan et al. 2024 (ICLR)", forget_weight=0.01, lr=2e-3, saliency=0.5
+)
 def salun(forget: Examples, retain: Examples) -> Losses:
     """Random labels, on the half of the weights that matter most for the forget loss."""
     return random_labels(forget, retain)

@@ -1,4 +1,4 @@
-"""What descends: the terms of a method, or another loss, on batches that it draws itself."""
+"""Objectives: losses per model that draw their own batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from mcu_lite.checks import checked, known
+from mcu_lite.checks import check_choice, checked
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack, incompetent_rows
 from mcu_lite.tasks.task import Task, check_rows, pick
@@ -23,7 +23,7 @@ from mcu_lite.unlearning.examples import Examples
 from mcu_lite.unlearning.methods import METHODS, RECIPE, Method
 
 TEACHER_NUMBERS = 50_000_000
-"""Logits of a fixed model on one split that are cached; of more, each batch's are computed anew."""
+"""Largest number of teacher logits per split that is cached."""
 
 
 @checked
@@ -58,8 +58,8 @@ class Objective:
 def recipe_for(method: str, task: Task, **changes: float) -> Method:
     """Return a registered method with the task's own recipe, and what a caller changes in it."""
     for part in changes:
-        known("part of the recipe", part, RECIPE)
-    own = task.recipes.get(known("method", method, METHODS), {})
+        check_choice("part of the recipe", part, RECIPE)
+    own = task.recipes.get(check_choice("method", method, METHODS), {})
     return replace(METHODS[method], **own | changes)
 
 
@@ -106,6 +106,14 @@ def retain_objective(theta: Stack, task: Task) -> Objective:
 
 def oracle_objective(oracle: Stack, task: Task, size: int = 96) -> Objective:
     """Build KL(oracle ‖ model) in nats on retain and forget examples together.
+
+    Parameters
+    ----------
+    oracle : Stack
+        Retrained models, one for each split of the task.
+    task : Task
+    size : int
+        Examples a batch.
 
     Examples
     --------

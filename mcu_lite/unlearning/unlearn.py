@@ -43,13 +43,14 @@ def unlearn(
     seed : int
         Fixes the order of the data, and the initialisation where the method retrains.
     curriculum : float
-        SuperLoss with this λ, relative to the scale of the losses; 0 for none, True for 1.
+        SuperLoss with this λ, relative to the scale of the losses: a small λ is a strong
+        curriculum; 0 switches it off.
     order : {1, 2}
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps. That is the
         curvature of the mean cross-entropy on the batches, whatever the method's objective.
     epochs : int
-        Of the methods that retrain. They train as `mcu_lite.train` does by default: where more
-        than the rate of θo differed from that, call it, on the split "retain".
+        Of the methods that retrain: those of θo. If θo was trained with another batch size, use
+        ``mcu.train(task, split="retain", batch=…)`` instead.
     **recipe
         ``lr``, ``steps`` or ``forget_weight``, in place of the task's or the method's own; for
         the methods that retrain ``lr`` alone.
@@ -78,12 +79,12 @@ def unlearn(
     if chosen.begins != "original":
         return _retrained(theta, task, chosen, seed, epochs, recipe.get("lr"))
     weights = Curriculum(float(curriculum), len(theta)) if curriculum else None
-    rows, diverged = descend(**descent(theta, task, chosen, seed, weights, order))
+    rows, diverged = descend(**descend_arguments(theta, task, chosen, seed, weights, order))
     spread = weights.spread if weights else None
     return Stack(theta.architecture, rows, method, origin=theta, diverged=diverged, spread=spread)
 
 
-def descent(
+def descend_arguments(
     theta: Stack,
     task: Task,
     recipe: Method,
@@ -152,18 +153,12 @@ def clipped_share(
 ) -> tuple[pd.DataFrame, Tensor]:
     """Unlearn as `mcu_lite.unlearn` does with ``order=2``, and watch the clipping.
 
-    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        One line a step and seed: step, seed, share.
-    rows : Tensor, shape (B, P)
-        Where the run ended.
+    A clipped coordinate changes by the rate, whatever the curvature: a step by the sign. The table
+    has one line a step and seed: step, seed, share. The rows (B, P) are where the run ended.
     """
     shares: list[Tensor] = []
-    how = descent(theta, task, recipe_for(method, task, **recipe), seed, order=2)
-    rows, _ = descend(**how, watch=lambda m, h: shares.append(share_at_bound(m, h)))
+    how = descend_arguments(theta, task, recipe_for(method, task, **recipe), seed, order=2)
+    rows, _ = descend(**how, callback=lambda m, h: shares.append(share_at_bound(m, h)))
     pairs = [(step, seed) for step in range(len(shares)) for seed in task.seeds]
     table = pd.DataFrame(pairs, columns=["step", "seed"])
     return table.assign(share=torch.cat(shares).tolist()), rows

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import mcu_lite as mcu
 from mcu_lite.figures.maps import add_arc_axis
 from mcu_lite.figures.scrub import spot
-from mcu_lite.metrics import surveys
+from mcu_lite.metrics import plane_evaluation
 from mcu_lite.paths import planes
 
 
@@ -35,7 +35,7 @@ def stacks(path, theta, task):
 def explored(path, task, theta):
     line = mcu.connect(path.stack_at(0.0), path.stack_at(1.0), curve="linear")
     plane = planes.plane(path.control[0], path.control[2], path.control[1])
-    table = surveys.survey(plane, planes.grid(plane, 3), task, theta)
+    table = plane_evaluation.evaluate_plane(plane, planes.grid(plane, 3), task, theta)
     paths = {"line": line, "curve": path}
     ax = mcu.plot_map(table, plane, paths, ("a", "b", "c"), row=1)
     widget = mcu.explore(ax, plane, paths, task, ts=5, row=1, images=4)

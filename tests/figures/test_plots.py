@@ -138,6 +138,7 @@ def test_the_slider_is_light():
         (lambda: mcu.scrub(table([1, 2]), metrics=["beauty"]), "'accuracy'"),
         (lambda: mcu.scrub({"a": table([1, 2]), "b": table([1, 2, 3])}), "same ts"),
         (lambda: mcu.scrub({}), "at least one"),
+        (lambda: mcu.scrub(table([1, 2]).assign(t=np.nan)), "must be of a path: it has no t"),
         (lambda: mcu.scrub(many(5), metrics=["accuracy"]), "tables must be at most 4, .*model 4"),
         (lambda: mcu.plot_along_t(many(5), "accuracy"), "tables must be at most 4, .*model 4"),
         (lambda: mcu.plot_along_t(pd.DataFrame({"t": [0.0]}), "accuracy"), "columns"),

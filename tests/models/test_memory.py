@@ -19,8 +19,8 @@ def tight(monkeypatch):
         divided.append(size < most)
         return size
 
-    real = memory.how_many
-    monkeypatch.setattr("mcu_lite.models.batching.how_many", few)
+    real = memory.chunk_size
+    monkeypatch.setattr("mcu_lite.models.batching.chunk_size", few)
     monkeypatch.setattr(memory, "SMALL", 0)
     monkeypatch.setattr(memory, "ON_CPU", 600_000)
     return divided
@@ -101,4 +101,4 @@ def test_a_module_that_must_see_its_input_is_not_divided():
 
     architecture = Architecture(Curious(3, 3))
     state = architecture.named(torch.zeros(architecture.size))
-    assert memory.how_many(architecture, state, torch.zeros(9, 2**16, 3), 9) == 9
+    assert memory.chunk_size(architecture, state, torch.zeros(9, 2**16, 3), 9) == 9

@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -148,43 +147,6 @@ def test_mixed_logits_differ_from_the_line_of_a_network_that_is_not_linear(theta
     assert (middle.value_y > middle.value_x + 0.05).all()
 
 
-def table_of(values, ts):
-    seeds = range(len(values))
-    return pd.DataFrame(
-        {"seed": s, "t": t, "value": v} for s, own in zip(seeds, values) for t, v in zip(ts, own)
-    )
-
-
-def test_the_best_t_is_chosen_on_the_other_seeds():
-    ts = [0.0, 0.25, 0.5, 1.0]
-    values = [[0.0, 3.0, 1.0, 1.0], [0.0, 0.0, 4.0, 2.0], [0.5, 1.0, 1.5, 0.0]]
-    found = straightness.gain_between(table_of(values, ts), "higher").set_index("seed")
-    # Others of seed 0: t=.25 has mean .5, t=.5 has 2.75; the ends .25 and 1: t=.5 against t=1.
-    assert found.loc[0].tolist() == [0.5, 1.0 - 1.0, 3.0 - 1.0]
-    # Others of seed 1: 2 against 1.25, ends .25 and .5: t=.25 against t=1.
-    assert found.loc[1].tolist() == [0.25, 0.0 - 2.0, 4.0 - 2.0]
-    assert found.loc[2].tolist() == [0.5, 1.5 - 0.0, 1.5 - 0.5]
-    turned = straightness.gain_between(table_of(-np.array(values), ts), "lower")
-    pd.testing.assert_frame_equal(turned.set_index("seed"), found)
-
-
-def test_hindsight_finds_gains_in_pure_noise_and_the_honest_choice_does_not():
-    rng = np.random.default_rng(0)
-    found = straightness.gain_between(
-        table_of(rng.normal(size=(300, 21)), np.linspace(0, 1, 21)), "higher"
-    )
-    assert found.hindsight.mean() > 1.0
-    assert abs(found.gain.mean()) < 4 * math.sqrt(2 / 300)
-
-
-def test_diverged_seeds_are_left_out():
-    values = np.array([[0.0, 1.0, 0.0], [0.0, 2.0, 0.0], [np.nan] * 3])
-    assert straightness.gain_between(table_of(values, [0.0, 0.5, 1.0]), "higher").seed.tolist() == [
-        0,
-        1,
-    ]
-
-
 def test_wrong_requests_are_refused(theta, task):
     with pytest.raises(ValueError, match="retrains"):
         trajectories.trajectory(theta, task, "retrain")
@@ -198,13 +160,6 @@ def test_wrong_requests_are_refused(theta, task):
         trajectories.noise_walk(theta, task.tile(2), steps=1, lr=1e-3)
     with pytest.raises(ValueError, match="unknown metric"):
         straightness.logit_line(theta, theta, task, metrics=["charm"])
-    ts = [0.0, 0.5, 1.0]
-    with pytest.raises(ValueError, match="unknown direction"):
-        straightness.gain_between(table_of([[0, 1, 0]] * 2, ts), "nicer")
-    with pytest.raises(ValueError, match="two seeds"):
-        straightness.gain_between(table_of([[0, 1, 0]], ts), "higher")
-    with pytest.raises(ValueError, match="one value for each"):
-        straightness.gain_between(pd.concat([table_of([[0, 1, 0]] * 2, ts)] * 2), "higher")
 
 
 def test_a_mixture_with_a_diverged_model_has_no_value(theta, oracle, task):

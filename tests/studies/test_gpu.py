@@ -106,7 +106,7 @@ def test_a_stack_is_divided_to_fit_the_memory_that_is_left(monkeypatch):
     left = needed // 2
     taken = torch.empty(torch.cuda.mem_get_info()[0] - left, dtype=torch.uint8, device=GPU)
     torch.testing.assert_close(gradient().cpu(), whole, rtol=1e-3, atol=1e-6)
-    monkeypatch.setattr("mcu_lite.models.batching.how_many", lambda *args: 8)
+    monkeypatch.setattr("mcu_lite.models.batching.chunk_size", lambda *args: 8)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         gradient()
     del taken

@@ -103,7 +103,7 @@ def test_two_processes_share_one_folder(finished, tmp_path):
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
     folder, table = finished
-    name = store().table(CONDITIONS[0])
+    name = store().table_key(CONDITIONS[0])
     content = bytearray((folder / name).read_bytes())
     content[place] ^= 1
     (folder / name).write_bytes(content)
@@ -114,7 +114,7 @@ def test_a_flipped_byte_is_noticed_and_computed_again(finished, place):
 
 def test_models_that_are_damaged_are_computed_again(finished):
     folder, end = finished[0], mcu.Endpoint("npo")
-    file = folder / store().endpoint(end)
+    file = folder / store().endpoint_key(end)
     before = mcu.endpoints([end], SETTING, cache=folder)[end]
     file.write_bytes(file.read_bytes()[:-9] + bytes(9))
     with pytest.warns(UserWarning, match=f"{file.name} cannot be read and is computed again"):
@@ -138,12 +138,12 @@ def store(**changes):
 def test_changed_parameters_have_another_key():
     end = mcu.Endpoint("npo")
     keys = {
-        store().endpoint(end),
-        store().endpoint(mcu.Endpoint("npo", lr=1e-2)),
-        store().endpoint(mcu.Endpoint("npo", seed=1)),
-        store(seeds=3).endpoint(end),
-        store(options={"forget": 0.2}).endpoint(end),
-        store(epochs=3).endpoint(end),
+        store().endpoint_key(end),
+        store().endpoint_key(mcu.Endpoint("npo", lr=1e-2)),
+        store().endpoint_key(mcu.Endpoint("npo", seed=1)),
+        store(seeds=3).endpoint_key(end),
+        store(options={"forget": 0.2}).endpoint_key(end),
+        store(epochs=3).endpoint_key(end),
     }
     assert len(keys) == 6
 
@@ -152,7 +152,7 @@ def test_equal_settings_have_equal_keys():
     def key(seeds, ts, curriculum, metrics):
         ends = [mcu.Endpoint("npo", seed, curriculum=curriculum) for seed in (0, np.int64(1))]
         setting = {"seeds": seeds, "ts": ts, "metrics": metrics, "options": {"noise": [ts]}}
-        return store(**setting).table(mcu.Condition("any", *ends))
+        return store(**setting).table_key(mcu.Condition("any", *ends))
 
     plain = key(2, 5, 1.0, ["loss"])
     assert key(np.int64(2), np.int64(5), True, ("loss",)) == plain
@@ -192,17 +192,17 @@ def test_nothing_is_trained_again_for_what_it_does_not_depend_on(
 
 
 def test_precision_and_device_are_part_of_every_key():
-    keys = {store(device=d).endpoint(mcu.Endpoint("original")) for d in ("cpu", "cuda")}
+    keys = {store(device=d).endpoint_key(mcu.Endpoint("original")) for d in ("cpu", "cuda")}
     with torch.autocast("cpu", torch.bfloat16):
-        keys.add(store().endpoint(mcu.Endpoint("original")))
+        keys.add(store().endpoint_key(mcu.Endpoint("original")))
     torch.set_default_dtype(torch.float64)
-    keys.add(store().endpoint(mcu.Endpoint("original")))
+    keys.add(store().endpoint_key(mcu.Endpoint("original")))
     torch.set_default_dtype(torch.float32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if before != "medium" else "high")
-    keys.add(store().endpoint(mcu.Endpoint("original")))
+    keys.add(store().endpoint_key(mcu.Endpoint("original")))
     torch.set_float32_matmul_precision(before)
-    assert len(keys) == 5 and store().endpoint(mcu.Endpoint("original")) in keys
+    assert len(keys) == 5 and store().endpoint_key(mcu.Endpoint("original")) in keys
 
 
 def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
@@ -212,10 +212,10 @@ def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
     def keys():
         own = store()
         return [
-            own.endpoint(mcu.Endpoint("original")),
-            own.endpoint(end),
-            own.path(path),
-            own.table(path),
+            own.endpoint_key(mcu.Endpoint("original")),
+            own.endpoint_key(end),
+            own.path_key(path),
+            own.table_key(path),
         ]
 
     def changed(registry, name, value):
@@ -242,7 +242,7 @@ def test_code_of_ones_own_is_part_of_the_keys_of_what_it_makes(monkeypatch):
 
 def test_a_worker_with_other_code_computes_nothing(tmp_path, monkeypatch):
     results, end = ResultStore(SETTING, tmp_path), mcu.Endpoint("npo")
-    own = [results.endpoint(end)]
+    own = [results.endpoint_key(end)]
     with monkeypatch.context() as patch:
         patch.setitem(mcu.METHODS, "npo", replace(mcu.METHODS["npo"], lr=1.0))
         with pytest.raises(RuntimeError, match="something else than its caller"):
@@ -383,7 +383,16 @@ def test_bad_input_is_named(tmp_path):
     for wrong in ({"seeds": 0}, {"epochs": -1}, {"steps": -1}, {"metrics": "loss"}):
         with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))}.* must be"):
             mcu.Setting(**wrong)
-    for wrong in ({"order": 3}, {"curriculum": -1}, {"lr": 0.0}, {"steps": 0}):
+    for wrong in ({"model": "x"}, {"metrics": ["x"]}, {"options": {"x": 1}}):
+        with pytest.raises(ValueError, match="unknown .* 'x'"):
+            mcu.Setting(**wrong)
+    for wrong in (
+        {"order": 3},
+        {"curriculum": -1},
+        {"lr": 0.0},
+        {"steps": 0},
+        {"forget_weight": -1},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             mcu.Endpoint("npo", **wrong)
     for wrong in ({"order": 2}, {"curriculum": 1.0}, {"steps": 5}):

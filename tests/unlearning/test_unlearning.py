@@ -257,7 +257,7 @@ def test_bad_input_is_named(theta, task):
         ("npo", {"curriculum": -1.0}, "curriculum"),
         ("npo", {"curriculum": math.inf}, "curriculum"),
         ("npo", {"curriculum": math.nan}, "curriculum"),
-        ("npo", {"lr": 0.0}, "lr > 0"),
+        ("npo", {"lr": 0.0}, "lr must be > 0"),
     ],
 )
 def test_what_does_not_apply_is_refused(theta, task, method, options, named):
@@ -266,17 +266,20 @@ def test_what_does_not_apply_is_refused(theta, task, method, options, named):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"begins": "nope"}, {"forget_every": 0}, {"saliency": 0.0}, {"lr": -1.0}], ids=str
+    "wrong",
+    [{"begins": "nope"}, {"forget_every": 0}, {"saliency": 0.0}, {"lr": -1.0}, {"l1": -1.0}],
+    ids=str,
 )
 def test_a_method_that_cannot_run_is_not_registered(wrong):
     with pytest.raises(ValueError, match="beginning|must"):
-        mcu.method("wrong", **wrong)
+        mcu.method("wrong", **wrong)(print)
+    assert "wrong" not in mcu.METHODS
 
 
 @pytest.mark.parametrize("name", ["retain", "original"])
 def test_a_method_may_not_have_a_name_that_means_something_else(name):
     with pytest.raises(ValueError, match=f"name must not be {name!r}"):
-        mcu.method(name)
+        mcu.method(name)(print)
 
 
 def test_the_original_takes_no_switch():

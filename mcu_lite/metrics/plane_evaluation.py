@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from mcu_lite.metrics.connectivity import check_tolerance
 from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.planes import Plane
@@ -18,7 +19,7 @@ AT_ONCE = 64
 """Points of a plane that are held as weights at a time."""
 
 
-def survey(
+def evaluate_plane(
     plane: Plane,
     points: Tensor,
     task: Task,
@@ -49,7 +50,7 @@ def survey(
     return table.assign(x=x, y=y)[["point", "x", "y", "seed", "split", "metric", "value"]]
 
 
-def as_field(table: pd.DataFrame, metric: str, split: str, seed: int) -> np.ndarray:
+def plane_values(table: pd.DataFrame, metric: str, split: str, seed: int) -> np.ndarray:
     """One seed's values on a square grid, shape (points, points), y first."""
     own = table[(table.metric == metric) & (table.split == split) & (table.seed == seed)]
     side = round(len(own) ** 0.5)
@@ -58,17 +59,18 @@ def as_field(table: pd.DataFrame, metric: str, split: str, seed: int) -> np.ndar
     return own.sort_values("point").value.to_numpy().reshape(side, side)
 
 
-def both_hold(table: pd.DataFrame, ends: pd.DataFrame, tolerance: float = 0.1) -> pd.DataFrame:
+def connected_points(
+    table: pd.DataFrame, ends: pd.DataFrame, tolerance: float = 0.1
+) -> pd.DataFrame:
     """Judge every point of a plane by the two inequalities of `mcu_lite.is_connected`.
 
     A point is compared with the straight line between the two end values at its foot on the
-    chord from the first to the second model. `table` is one of `survey`, with the loss; `ends`
-    one of `mcu_lite.evaluate` along the chord, with the loss at t=0 and t=1; `tolerance` is ε in
-    nats. One line a point and seed: point, x, y, seed, retain, forget (which inequality holds),
-    both.
+    chord from the first to the second model. `table` is one of `evaluate_plane`, with the loss;
+    `ends` one of `mcu_lite.evaluate` along the chord, with the loss at t=0 and t=1; `tolerance` is
+    ε in nats. One line a point and seed: point, x, y, seed, retain, forget (which inequality
+    holds), both.
     """
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance must be >= 0 nats, got {tolerance}")
+    check_tolerance(tolerance)
     point = ["point", "x", "y", "seed"]
     losses = table[table.metric == "loss"].pivot(index=point, columns="split", values="value")
     losses = losses.reset_index()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.metrics import surveys
+from mcu_lite.metrics import plane_evaluation
 from mcu_lite.paths import planes
 
 
@@ -24,7 +24,7 @@ def trained(task):
 
 @pytest.fixture(scope="module")
 def table(plane, trained, theta):
-    return surveys.survey(plane, planes.grid(plane, 4), trained, theta)
+    return plane_evaluation.evaluate_plane(plane, planes.grid(plane, 4), trained, theta)
 
 
 def test_the_axes_are_orthonormal_and_the_corners_lie_where_their_models_are(plane, path):
@@ -84,7 +84,7 @@ def test_the_grid_is_even_and_the_same_for_all_seeds_in_chords(plane):
         planes.grid(plane, 1)
 
 
-def test_a_survey_measures_every_point_as_a_loop_does(plane, table, trained, path):
+def test_a_plane_is_measured_point_by_point_as_a_loop_does(plane, table, trained, path):
     points = planes.grid(plane, 4).reshape(-1, 2, 2)
     for seed, point in ((0, 0), (1, 7), (0, 15)):
         model = path.architecture.module_at(plane.rows(points[point])[seed])
@@ -107,27 +107,27 @@ def test_a_survey_measures_every_point_as_a_loop_does(plane, table, trained, pat
 
 @pytest.mark.parametrize("at_once", [1, 5, 16])
 def test_chunks_make_no_difference(plane, table, trained, theta, monkeypatch, at_once):
-    monkeypatch.setattr(surveys, "AT_ONCE", at_once)
-    again = surveys.survey(plane, planes.grid(plane, 4), trained, theta)
+    monkeypatch.setattr(plane_evaluation, "AT_ONCE", at_once)
+    again = plane_evaluation.evaluate_plane(plane, planes.grid(plane, 4), trained, theta)
     keys = ["seed", "split", "metric", "point"]
     one, other = (t.sort_values(keys).reset_index(drop=True) for t in (table, again))
     pd.testing.assert_frame_equal(one, other, rtol=1e-4)
 
 
-def test_a_survey_refuses_another_number_of_seeds(plane, task, theta):
+def test_a_plane_refuses_another_number_of_seeds(plane, task, theta):
     one = mcu.load_task("digits", seeds=1)
     with pytest.raises(ValueError, match="2 seeds but task has 1"):
-        surveys.survey(plane, planes.grid(plane, 2), one, theta)
+        plane_evaluation.evaluate_plane(plane, planes.grid(plane, 2), one, theta)
 
 
 def test_a_field_has_y_first(table):
-    field = surveys.as_field(table, "loss", "retain", 1)
+    field = plane_evaluation.plane_values(table, "loss", "retain", 1)
     own = table.query("seed == 1 and metric == 'loss' and split == 'retain'")
     for y, line in zip(sorted(own.y.unique()), field):
         for x, value in zip(sorted(own.x.unique()), line):
             assert own[(own.x == x) & (own.y == y)].value.item() == value
     with pytest.raises(ValueError, match="square grid"):
-        surveys.as_field(table[table.point < 15], "loss", "retain", 1)
+        plane_evaluation.plane_values(table[table.point < 15], "loss", "retain", 1)
 
 
 def test_both_inequalities_are_those_of_the_definition(table):
@@ -137,7 +137,7 @@ def test_both_inequalities_are_those_of_the_definition(table):
     keys = [(split, seed, t) for split in slope for seed in (0, 1) for t in (0.0, 1.0)]
     ends = pd.DataFrame(keys, columns=["split", "seed", "t"]).assign(metric="loss")
     ends["value"] = [usual[split, seed] + t * slope[split] for split, seed, t in keys]
-    judged = surveys.both_hold(table, ends, tolerance=0.005)
+    judged = plane_evaluation.connected_points(table, ends, tolerance=0.005)
     assert {True, False} == set(judged.retain) == set(judged.forget) and len(judged) == 32
     for own in judged.itertuples():
         t = min(max(own.x, 0.0), 1.0)
@@ -146,7 +146,7 @@ def test_both_inequalities_are_those_of_the_definition(table):
         forget = losses["forget", own.seed, own.point] >= line["forget"] - 0.005
         assert (own.retain, own.forget, own.both) == (retain, forget, retain and forget)
     with pytest.raises(ValueError, match="tolerance"):
-        surveys.both_hold(table, ends, -1.0)
+        plane_evaluation.connected_points(table, ends, -1.0)
 
 
 # The map
@@ -162,7 +162,7 @@ def test_the_map_draws_paths_and_corners_where_they_are(table, plane, path, thet
     drawn = [np.column_stack(corner.get_data())[0] for corner in corners]
     np.testing.assert_allclose(drawn, plane.corners[:, 1].numpy())
     words = ax.get_label()
-    field = surveys.as_field(table, "loss", "retain", 1)
+    field = plane_evaluation.plane_values(table, "loss", "retain", 1)
     assert f"between {field.min():.2g} and {field.max():.2g} nats" in words
     assert "of seed 1" in words and words.count(" at t=1") == 2 and "off the plane" not in words
 

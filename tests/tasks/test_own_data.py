@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.studies.results import meaning
+from mcu_lite.studies.results import without_docstrings
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -263,7 +263,7 @@ def test_a_module_that_cannot_take_the_inputs_is_refused(inputs, build, says):
     task = mcu.task_of(inputs, Y, forget=0.2, seeds=1)
     with pytest.raises(ValueError, match=rf"module .*{says}") as caught:
         mcu.train(task, build, epochs=1)
-    assert isinstance(caught.value.__cause__, ValueError)
+    assert "last batch" not in str(caught.value)
 
 
 def test_batch_norm_is_refused_a_last_batch_of_one_example():
@@ -309,6 +309,6 @@ def test_a_network_of_torchvision_goes_all_the_way(registries):
 
 def test_only_code_names_a_result():
     one = 'def f(x):\n    """Say."""\n    return x  # as is\n'
-    assert meaning(one) == meaning("def f(x):\n    return x\n")
-    assert meaning(one) != meaning("def f(x):\n    return -x\n")
-    assert meaning('TEXT = "kept"') != meaning('TEXT = "other"')
+    assert without_docstrings(one) == without_docstrings("def f(x):\n    return x\n")
+    assert without_docstrings(one) != without_docstrings("def f(x):\n    return -x\n")
+    assert without_docstrings('TEXT = "kept"') != without_docstrings('TEXT = "other"')
