@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.book.evidence import on_photographs
+from mcu_lite.book.photograph_study import on_photographs
 from mcu_lite.studies.conditions import ORACLE
 from mcu_lite.unlearning.methods import RECIPE
 

@@ -14,7 +14,7 @@ from mcu_lite.training.losses import per_example
 from mcu_lite.unlearning.examples import Examples
 
 Losses = tuple[Tensor | None, Tensor | None]
-RESERVED_NAMES = ("original", "retain")
+RESERVED_NAMES = ("original", "retain", "connected", "two_sided")
 
 
 @checked

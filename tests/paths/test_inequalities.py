@@ -97,4 +97,4 @@ def test_studies_know_the_objectives_by_name():
     table = mcu.run(pair, mcu.Setting(seeds=2, ts=3, epochs=2, steps=2, metrics=["loss"]))
     assert set(table.objective) == {"connected", "two_sided"}
     with pytest.raises(ValueError, match="name must not be 'connected'"):
-        mcu.method("connected")
+        mcu.method("connected")(lambda forget, retain: (None, retain.loss))
