@@ -58,9 +58,8 @@ def paths_exist(evidence: Evidence) -> pd.DataFrame:
 )
 def paths_depend_on_the_method(evidence: Evidence) -> pd.DataFrame:
     """Claim 1, second half, on the line or a fitted curve."""
-    lines = of(evidence.lines, "Met")
-    share = by_method(connected(lines, of(evidence.fitted, "Met")))
-    return _chosen(share)
+    met = (of(table, "Met") for table in (evidence.lines, evidence.fitted))
+    return _chosen(by_method(connected(*met)))
 
 
 @claim(
@@ -291,13 +290,9 @@ ON_TEXT = (
 
 def _restated(own: Claim) -> Claim:
     """The same claim, judged in the same way on text."""
-    return replace(
-        own,
-        name=f"text_{own.name}",
-        effects=lambda evidence: own.effects(evidence.text),
-        says=f"On text: {own.says[0].lower()}{own.says[1:]}",
-        chapter="language",
-    )
+    says = f"On text: {own.says[0].lower()}{own.says[1:]}"
+    words = {"name": f"text_{own.name}", "says": says, "chapter": "language"}
+    return replace(own, effects=lambda evidence: own.effects(evidence.text), **words)
 
 
 CLAIMS |= {f"text_{name}": _restated(CLAIMS[name]) for name in ON_TEXT}
