@@ -89,6 +89,8 @@ def card() -> pd.DataFrame:
     """The scorecard of the recorded effects, by the names of the claims."""
     effects = load()[1]
     lines = scorecard(CLAIMS[name].finding(own) for name, own in effects.items())
+    # Where one half of the seeds chooses and the other judges, both must grow.
+    lines["needed"] *= SETTING.seeds / lines.n
     return lines.set_axis(list(effects))
 
 

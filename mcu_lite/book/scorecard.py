@@ -91,7 +91,9 @@ def _fold(row: NamedTuple) -> str:
     parts["Beside it"] = row.beside
     if row.verdict == UNDECIDED and row.n > 1:
         many = (
-            f"{row.needed:,} {row.units}" if math.isfinite(row.needed) else "more than can be run"
+            f"{row.needed:,.0f} {row.units}"
+            if math.isfinite(row.needed)
+            else "more than can be run"
         )
         parts["It would take"] = many
     told = "".join(
