@@ -51,8 +51,9 @@ def main() -> None:
 def measure_studies(profile: str) -> None:
     """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
-    from mcu_lite.book.evidence import gather
+    from mcu_lite.book import price
     from mcu_lite.book.photograph_study import on_photographs, pictured
+    from mcu_lite.book.recorded import PATHS, digits
     from mcu_lite.book.text_study import conditions, text_setting
 
     setting = mcu.load_profile(profile)
@@ -60,7 +61,8 @@ def measure_studies(profile: str) -> None:
         "photographs": (mcu.run, on_photographs(), pictured(setting)),
         "texts": (mcu.run, conditions(), text_setting(setting)),
         "grid": (mcu.run, mcu.grid(), setting),
-        "evidence": (gather, setting),
+        "evidence": (mcu.run, [c for own in PATHS for c in own], digits(setting)),
+        "price": (price.price, price.priced(), setting),
     }
     began = time.perf_counter()
     # Side by side: where one has a single thing to do first, another one keeps the cores busy.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from html import escape
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -59,19 +60,18 @@ def tally(card: pd.DataFrame) -> str:
     )
 
 
-def as_html(card: pd.DataFrame, marks: pd.DataFrame | None = None) -> str:
+def as_html(card: pd.DataFrame, marks: Mapping[Hashable, float] = MappingProxyType({})) -> str:
     """The scorecard as a table with one drawn column; each row's test and control fold out.
 
-    `marks` are effects that were computed anew, columns raw and net, on the same lines.
+    `marks` are effects that were computed anew, by the names of the lines.
     """
     rows = []
-    for i, row in enumerate(card.itertuples()):
+    for row in card.itertuples():
         kind = row.verdict.split()[0]
-        again = None if marks is None else marks.net.iloc[i]
         rows.append(
             f'<tr class="mcu-{kind}">'
             f"<td>{_linked(row)}{_fold(row)}</td>"
-            f"<td>{_drawn(row, again)}</td><td>{_written(row)}</td>"
+            f"<td>{_drawn(row, marks.get(row.Index, math.nan))}</td><td>{_written(row)}</td>"
             f'<td class="mcu-verdict">{MARK[kind]} {escape(row.verdict)}</td></tr>'
         )
     head = "".join(f"<th>{name}</th>" for name in ("claim", "effect, in δ", "effect", "verdict"))
@@ -111,7 +111,7 @@ def _written(row: NamedTuple) -> str:
     return f"<b>{effect}</b> <small>({low} to {high})</small>".replace("-", "−")
 
 
-def _drawn(row: NamedTuple, again: float | None) -> str:
+def _drawn(row: NamedTuple, again: float) -> str:
     """Zero and ±δ as lines, the net effect with its interval, the raw effect as a hollow mark."""
 
     def x(value: float) -> float:
@@ -128,7 +128,7 @@ def _drawn(row: NamedTuple, again: float | None) -> str:
         parts.append(_line(x(np.float64(value)), 0, x(np.float64(value)), HIGH, name))
     if not math.isnan(row.raw):
         parts.append(f'<circle class="raw" cx="{x(values["raw"]):.1f}" cy="{middle}" r="4"/>')
-    if again is not None and not math.isnan(again):
+    if not math.isnan(again):
         at = x(np.float64(again))
         parts.append(_line(at, middle + 5, at, HIGH - 2, "again"))
     if not math.isnan(row.low):

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 
+import mcu_lite as mcu
 from mcu_lite.book import recorded
 from mcu_lite.book.paper_claims import CLAIMS
 
@@ -47,3 +48,9 @@ def test_only_what_the_recorded_seeds_do_not_allow_is_said_to_lie_outside():
     far = recorded.outside({"one": old}, {"one": old + 1})
     assert "one 1." in far
     assert "nothing" in recorded.outside({"one": old}, {"one": old * np.nan})
+
+
+def test_some_claims_need_nothing_but_paths_on_the_digits():
+    setting = mcu.Setting(seeds=2, ts=5, epochs=2, steps=2)
+    again = recorded.again(setting)
+    assert set(again) == set(recorded.ON_PATHS) and all(len(own) for own in again.values())

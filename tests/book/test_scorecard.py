@@ -2,7 +2,6 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from mcu_lite.book.scorecard import as_html, scorecard, tally
@@ -28,13 +27,14 @@ def test_a_line_holds_the_verdict_and_the_interval_that_it_follows_from():
 
 
 def test_the_page_is_well_formed_and_says_in_words_what_it_draws():
-    page = as_html(scorecard(CARD), pd.DataFrame({"net": [0.7, 0.0, np.nan, np.nan]}))
+    page = as_html(scorecard(CARD), {0: 0.7, 1: 0.0})
     rows = ElementTree.fromstring(page).findall("tbody/tr")
     assert [row.get("class") for row in rows] == [
         f"mcu-{v}" for v in ("supported", "confounded", "undecided", "undecided")
     ]
     assert rows[0].find("td/a").text == "Much <is> there." and rows[1].find("td/a") is None
     assert "effect 0.863" in rows[0].find("td/svg").get("aria-label")
+    assert [len(row.findall("td/svg/line[@class='again']")) for row in rows] == [1, 1, 0, 0]
     assert "It would take" in page and "nothing to measure" in page
     assert tally(scorecard(CARD)).count("<span") == 3
 
