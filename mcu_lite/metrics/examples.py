@@ -88,7 +88,8 @@ def follow(
     for b, labels in enumerate(task.labels):
         # Members and others are drawn alike, so both keep the labels that were observed.
         parts = {split: index[b], "test": task.test[b]}
-        outputs = outputs_of(Source(path.architecture, rows[:, b], task, b), parts, labels)
+        source = Source(path.architecture, rows[:, b], task, b)
+        outputs = outputs_of(source, parts, labels, "path")
         loss = outputs.loss(split)
         own = [np.exp(outputs.log_p[split]), loss, membership_scores(loss, outputs.loss("test"))]
         lost = outputs.diverged | path.diverged[b].item()
