@@ -86,8 +86,8 @@ def paired(
     Parameters
     ----------
     a, b : sequence of float, shape (n,)
-        In the same order of seeds. Pairs with a NaN are left out; fewer than two pairs have
-        neither p, effect nor interval.
+        In the same order of seeds; two Series must have equal indices. Pairs with a NaN are left
+        out; fewer than two pairs have neither p, effect nor interval.
     level : float in (0, 1)
         Of the interval.
     seed : int
@@ -98,6 +98,8 @@ def paired(
     >>> paired([3, 4, 5, 6, 7], [1, 2, 2, 4, 4]).p
     0.0625
     """
+    if isinstance(a, pd.Series) and isinstance(b, pd.Series) and not a.index.equals(b.index):
+        raise ValueError(f"a and b must have one index, got {list(a.index)} and {list(b.index)}")
     a, b = _vector("a", a), _vector("b", b)
     if a.shape != b.shape:
         raise ValueError(f"a and b must hold the same seeds, got {len(a)} and {len(b)} values")
@@ -169,6 +171,10 @@ def compare(
     lines = []
     for a, b in pairs:
         left, right = (wide[check_choice(by, name, names)] for name in (a, b))
+        if table[table[by] == a][seed].isin(table[table[by] == b][seed]).sum() == 0:
+            raise ValueError(
+                f"table must hold {a!r} and {b!r} for one {seed} at least, it has none"
+            )
         lines.append({"a": a, "b": b} | paired(left, right)._asdict())
     found = pd.DataFrame(lines)
     found.insert(found.columns.get_loc("n"), "p_corrected", correct(found.p))
