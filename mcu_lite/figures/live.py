@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from mcu_lite.figures.along_t import drawing
 from mcu_lite.figures.images import some_of_each, strip
-from mcu_lite.figures.scrub import curves, marks_along, numbers_at
+from mcu_lite.figures.scrub import check_counts, curves, marks_along, numbers_at
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import check_row, follow
 from mcu_lite.models.stack import Stack
@@ -60,7 +60,7 @@ def live(
     Raises
     ------
     ValueError
-        If there are fewer than two stacks, or `row` is out of range.
+        If there are fewer than two stacks, or `row`, `ts`, `steps` or `images` is out of range.
 
     Examples
     --------
@@ -71,6 +71,7 @@ def live(
     if len(named) < 2:
         raise ValueError(f"stacks must hold at least two stacks, got {list(named)}")
     check_row(row, task)
+    check_counts(ts=ts, steps=steps, images=images)
     names, places = list(named), some_of_each(task, row, images)
     whole, narrow = w.Layout(width="100%"), w.Layout(width="auto")
     chosen = [

@@ -28,12 +28,15 @@ class Followed:
         Cross-entropy of the observed label, in nats.
     membership : array, shape (T, B, n)
         Scores of `mcu_lite.metrics.predictions.membership_scores`.
+    index : array, shape (B, n)
+        Which examples of the task's pool they are.
     """
 
     ts: np.ndarray
     probabilities: np.ndarray
     loss: np.ndarray
     membership: np.ndarray
+    index: np.ndarray
 
     @property
     def predicted(self) -> np.ndarray:
@@ -96,4 +99,5 @@ def follow(
         for values in own:
             values[lost] = np.nan
         followed.append(own)
-    return Followed(ts, *(np.stack(part, axis=1) for part in zip(*followed)))
+    stacked = (np.stack(part, axis=1) for part in zip(*followed))
+    return Followed(ts, *stacked, index.cpu().numpy())

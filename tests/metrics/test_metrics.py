@@ -244,8 +244,9 @@ def test_bad_input_is_named(path, task):
         mcu.evaluate(path, task, metrics=["kl_to_oracle"])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         mcu.evaluate(path, task, ts=[-0.1])
-    with pytest.raises(ValueError, match="at least one t"):
-        mcu.evaluate(path, task, ts=[])
+    for none in ([], 0, -3):
+        with pytest.raises(ValueError, match="at least one t"):
+            mcu.evaluate(path, task, ts=none)
     with pytest.raises(ValueError, match="at least one metric"):
         mcu.evaluate(path, task, metrics=[])
 

@@ -474,6 +474,10 @@ def test_bad_input_is_named(tmp_path):
     for wrong in ({"seeds": 0}, {"epochs": -1}, {"steps": -1}, {"metrics": "loss"}):
         with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))}.* must be"):
             mcu.Setting(**wrong)
+    with pytest.raises(ValueError, match="device must be one of PyTorch, got 'cdua'"):
+        mcu.Setting(device="cdua")
+    with pytest.raises(ValueError, match=r"options must be .* arrays \['forget'\]"):
+        mcu.Setting(options={"forget": np.ones(2)})
     for wrong in ({"model": "x"}, {"metrics": ["x"]}, {"options": {"x": 1}}):
         with pytest.raises(ValueError, match="unknown .* 'x'"):
             mcu.Setting(**wrong)
@@ -483,6 +487,8 @@ def test_bad_input_is_named(tmp_path):
         {"lr": 0.0},
         {"steps": 0},
         {"forget_weight": -1},
+        {"seed": -1},
+        {"lr": np.inf},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             mcu.Endpoint("npo", **wrong)
