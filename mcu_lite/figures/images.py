@@ -13,7 +13,7 @@ from IPython.display import HTML
 from PIL import Image
 
 from mcu_lite.figures.chooser import SAY, chooser
-from mcu_lite.metrics.examples import Followed, check_row
+from mcu_lite.metrics.examples import Followed
 from mcu_lite.tasks.task import Task, check_range
 
 STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:6px"
@@ -115,7 +115,7 @@ def one_image(
     >>> "svg" in one_image(followed, task, images=4).data
     True
     """
-    check_row(row, task)
+    check_range("row", row, 0, len(task) - 1)
     check_range("images", images, 1)
     if any(not np.array_equal(own.index, task.forget.cpu()) for own in followed.values()):
         raise ValueError("followed must be of the task's own forget set, as of mcu_lite.follow")

@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 
 from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES, blank
 from mcu_lite.figures.images import some_of_each, strip
-from mcu_lite.figures.scrub import check_counts, curves, frames, moved, overlaid, spot
+from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
 from mcu_lite.metrics.evaluation import evaluate
-from mcu_lite.metrics.examples import check_row, follow
+from mcu_lite.metrics.examples import follow
 from mcu_lite.metrics.plane_evaluation import plane_values
 from mcu_lite.paths.curves import Path
 from mcu_lite.paths.planes import Plane
@@ -181,8 +181,9 @@ def explore(
     """
     if not 1 <= len(paths) <= len(SHAPES):
         raise ValueError(f"paths must be 1 to {len(SHAPES)}, got {list(paths)}")
-    check_row(row, task)
-    check_counts(ts=ts, images=images)
+    check_range("row", row, 0, len(task) - 1)
+    for name, count, least in (("ts", ts, 2), ("images", images, 0)):
+        check_range(name, count, least)
     at = np.linspace(0, 1, ts)
     tables = {name: evaluate(path, task, at, metrics=metrics) for name, path in paths.items()}
     # A diverged model predicts nothing.

@@ -45,12 +45,6 @@ class Followed:
         return np.where(np.isnan(self.probabilities).any(-1), -1, best)
 
 
-def check_row(row: int, task: Task) -> None:
-    """Raise a `ValueError` unless `row` is the place of one of the task's seeds."""
-    if row not in range(len(task)):
-        raise ValueError(f"row must lie in 0..{len(task) - 1}, one of the seeds, got {row}")
-
-
 def follow(
     path: Path, task: Task, ts: int | Sequence[float] = 41, split: str = "forget"
 ) -> Followed:

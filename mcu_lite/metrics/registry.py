@@ -113,10 +113,8 @@ class Outputs:
 
 
 def _read_only(arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
-    views = arrays and {name: array.view() for name, array in arrays.items()}
-    for view in (views or {}).values():
-        view.flags.writeable = False
-    return views
+    # Views that cannot be written into.
+    return arrays and {name: np.broadcast_to(a, a.shape) for name, a in arrays.items()}
 
 
 Reading = Callable[[Outputs, str], np.ndarray]

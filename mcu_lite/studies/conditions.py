@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from math import isfinite
 
-import torch
-
 from mcu_lite.checks import check_choice, checked, seeds_of
 from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.zoo import MODELS
 from mcu_lite.paths.curves import CURVES
 from mcu_lite.tasks.task import TASKS, check_range
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
+
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 @checked
@@ -56,10 +56,7 @@ class Setting:
         for name, least in {"ts": 3, "epochs": 0, "steps": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        try:
-            torch.device(self.device)
-        except RuntimeError as error:
-            raise ValueError(f"device must be one of PyTorch, got {self.device!r}") from error
+        check_choice("device", self.device.partition(":")[0], DEVICES)
         if arrays := [k for k, v in self.options.items() if hasattr(v, "shape")]:
             raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
         seeds = seeds_of(self.seeds)

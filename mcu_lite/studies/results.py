@@ -16,7 +16,6 @@ from functools import cache as remember
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from types import CodeType, ModuleType
 
 import pandas as pd
 import torch
@@ -187,7 +186,7 @@ def _canonical(value: object, name: str = "what is stored") -> object:
         return [_source(type(value)), *(_canonical(getattr(value, n), n) for n in names)]
     if isinstance(value, partial):
         return ["partial", *_canonical([value.func, value.args, value.keywords], name)]
-    if isinstance(value, CodeType):
+    if inspect.iscode(value):
         return _canonical([value.co_code.hex(), value.co_names, value.co_varnames, value.co_consts])
     if callable(value) and hasattr(value, "__name__"):
         return _called(value, name)
@@ -197,8 +196,8 @@ def _canonical(value: object, name: str = "what is stored") -> object:
         return sorted(json.dumps(_canonical(v, name)) for v in value)
     if callable(value) or hasattr(value, "shape") or " at 0x" in str(value):
         raise ValueError(
-            f"{name} must be a plain value, function, functools.partial or dataclass, whose state "
-            f"has names by which results are stored, got {value!r}"
+            f"{name} must be a plain value, function, partial or dataclass, got {value!r}, whose "
+            "state has no name under which results could be stored"
         )
     return str(value)
 
@@ -211,7 +210,7 @@ def _called(function: Callable, name: str) -> list:
     # The line of a lambda may hold several.
     code = [f.__code__ for f in own if not text or f.__code__.co_name == "<lambda>"]
     defaults = [(f.__defaults__, f.__kwdefaults__) for f in own]
-    state = [code, defaults, None if isinstance(owner, ModuleType) else owner]
+    state = [code, defaults, None if inspect.ismodule(owner) else owner]
     version = str(getattr(function, "version", ""))
     return [text or function.__qualname__, version, *_canonical(state, name)]
 

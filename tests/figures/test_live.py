@@ -246,9 +246,9 @@ def test_live_needs_two_stacks(stacks, task):
 
 def test_the_row_is_one_of_the_seeds(stacks, explored, task):
     _, ax, plane, paths = explored
-    with pytest.raises(ValueError, match="row must lie in 0..1, .*got 5"):
+    with pytest.raises(ValueError, match="row must be in 0..1, got 5"):
         mcu.live(stacks, task, row=5)
-    with pytest.raises(ValueError, match="row must lie in 0..1, .*got 2"):
+    with pytest.raises(ValueError, match="row must be in 0..1, got 2"):
         mcu.explore(ax, plane, paths, task, row=2)
 
 
