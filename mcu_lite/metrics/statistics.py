@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from mcu_lite.checks import check_choice
+from mcu_lite.tasks.task import check_range, check_share
 
 FLIPS = 9999
 """The most sign flips that a test enumerates, beyond which it draws them."""
@@ -44,8 +45,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     >>> [round(end, 3) for end in interval([0.8, 0.9, 1.0, 1.1, 1.2])]
     [0.804, 1.196]
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    check_share("level", level)
     values = _vector("values", values)
     values = values[~np.isnan(values)]
     if len(values) < 2:
@@ -70,8 +70,7 @@ def _constant(values: np.ndarray) -> bool:
 
 def smallest_p(n: int) -> float:
     """Smallest two-sided p that `paired` can give for n seeds: 0.0625 for 5."""
-    if n < 1:
-        raise ValueError(f"n must be at least 1 seed, got {n}")
+    check_range("n", n, 1)
     return 2 / min(2**n, FLIPS + 1)
 
 

@@ -54,8 +54,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         for name, least in {"ts": 3, "epochs": 0, "steps": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+            check_range(name, getattr(self, name), least)
         check_choice("device", self.device.partition(":")[0], DEVICES)
         if arrays := [k for k, v in self.options.items() if hasattr(v, "shape")]:
             raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
