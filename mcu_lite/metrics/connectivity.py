@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mcu_lite.checks import check_choice
+from mcu_lite.tasks.task import check_share
 
 _SIDES = (("retain", 1.0), ("forget", -1.0))
 
@@ -158,8 +159,7 @@ def turns(values: np.ndarray, ignore: float = 0.05) -> np.ndarray:
     0 for a monotone curve, 1 for one hump; NaN where a value is missing. Movements smaller than
     the share `ignore` of the curve's range are no change of direction.
     """
-    if not 0 <= ignore < 1:
-        raise ValueError(f"ignore must lie in [0, 1), got {ignore}")
+    check_share("ignore", ignore, zero=True)
     return np.apply_along_axis(_turns, -1, np.asarray(values, dtype=float), ignore)
 
 

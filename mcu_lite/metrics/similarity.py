@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mcu_lite.metrics.registry import Outputs
 from mcu_lite.models.stack import Stack
-from mcu_lite.tasks.task import Task, check_rows
+from mcu_lite.tasks.task import Task, check_range, check_rows
 
 
 def disagreement(a: Stack, b: Stack, task: Task, split: str = "test") -> np.ndarray:
@@ -149,8 +149,7 @@ def cluster_agreement(one: pd.DataFrame, other: pd.DataFrame, groups: int) -> fl
     (names, tree), (others, second) = _tree(one), _tree(other)
     if sorted(names) != sorted(others):
         raise ValueError(f"other must hold the names of one, {names}, got {others}")
-    if not 2 <= groups < len(names):
-        raise ValueError(f"groups must lie in 2..{len(names) - 1}, got {groups}")
+    check_range("groups", groups, 2, len(names) - 1)
     cuts = [fcluster(t, groups, "maxclust") for t in (tree, second)]
     return float(adjusted_rand_score(cuts[0], cuts[1][[others.index(n) for n in names]]))
 

@@ -221,6 +221,7 @@ def test_a_metric_that_returns_something_else_is_named(own, registries):
         (lambda: mcu.metric("odd", "odd", "up"), "unknown direction 'up'"),
         (lambda: mcu.metric("odd", "odd", "lower", ("train",)), "unknown split 'train'"),
         (lambda: mcu.metric("odd", "odd", "lower", fast=True), "unknown option 'fast'"),
+        (lambda: mcu.metric("odd", "odd", "lower", ()), "at least one split"),
     ],
 )
 def test_a_wrong_registration_is_refused(register, says):
