@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from threading import local
 
 import torch
 from torch import Tensor
@@ -51,9 +52,10 @@ def run(architecture, state: dict[str, Tensor], inputs: Tensor, shared: bool) ->
 
 def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     """One model: what it is called with, and its inputs, to logits in single precision."""
-    if "one" in (cache := architecture.cache):
-        return cache["one"]
-    # Its own copy: what a module writes down about its inputs stays out of the template.
+    # A copy for each thread: while a model is called its parameters are those of the module.
+    own = (cache := architecture.cache).setdefault("own", local())
+    if hasattr(own, "one"):
+        return own.one
     module = copied(architecture.module)
 
     def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -62,8 +64,8 @@ def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     if backend := getattr(module, "compiled", None):
         call = torch.compile(call, backend=backend)
     # A module that writes into what it is given would change the task itself.
-    cache["one"] = lambda state, x: call(state, x.clone() if cache["writes"] else x).float()
-    return cache["one"]
+    own.one = lambda state, x: call(state, x.clone() if cache["writes"] else x).float()
+    return own.one
 
 
 def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:

@@ -1,5 +1,6 @@
 """A stack is a loop, a seed is a seed, a task is what it says."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -72,6 +73,25 @@ def test_threads_draw_the_same_models():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(builds, range(16)))
     assert all(torch.equal(one, other) for one, other in zip(expected, found))
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_threads_run_the_models_that_they_are_given(vectorised):
+    module = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3))
+    module.vectorised = vectorised
+    architecture, x = mcu.Architecture(module), torch.randn(9, 6)
+    rows = torch.randn(400, architecture.size)
+    parts = rows.split(20)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool, torch.no_grad():
+            found = pool.map(lambda own: architecture.logits(own, x, shared=True).detach(), parts)
+            found = torch.cat(list(found))
+    finally:
+        sys.setswitchinterval(interval)
+    expected = torch.stack([architecture.module_at(row)(x) for row in rows])
+    torch.testing.assert_close(found, expected)
 
 
 def test_what_is_frozen_at_random_is_the_same_in_every_architecture():
