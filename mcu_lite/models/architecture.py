@@ -211,7 +211,11 @@ class Architecture:
                 "statistics are for an architecture with batch norm that is `evaluating`, "
                 f"which needs them; got {'some' if statistics else 'none'}"
             )
-        return run(self, self.named(rows) | (statistics or {}), inputs, shared)
+        version = inputs._version
+        out = run(self, self.named(rows) | (statistics or {}), inputs, shared)
+        if inputs._version != version:
+            raise ValueError("module writes into its inputs, though not into two, its first ones")
+        return out
 
     @torch.no_grad()
     def predict(self, rows: Tensor, inputs: Tensor, retain: Tensor, shared: bool = False) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from threading import local
@@ -63,9 +64,24 @@ def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
 
     if backend := getattr(module, "compiled", None):
         call = torch.compile(call, backend=backend)
-    # A module that writes into what it is given would change the task itself.
-    own.one = lambda state, x: call(state, x.clone() if cache["writes"] else x).float()
-    return own.one
+
+    def versions() -> set[tuple]:
+        return {(name, id(b), b._version) for name, b in module.named_buffers()}
+
+    before = versions()
+
+    def one(state: dict[str, Tensor], x: Tensor) -> Tensor:
+        # A module that writes into what it is given would change the task itself.
+        out = call(state, x.clone() if cache["writes"] else x).float()
+        if before and (changed := versions() - before):
+            raise ValueError(
+                f"module changes its buffer {min(changed)[0]!r} after its first calls, which a row "
+                "cannot carry"
+            )
+        return out
+
+    own.one = one
+    return one
 
 
 def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:
@@ -79,7 +95,7 @@ def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int |
         with seeded(seed, inputs.device):
             return vmap(_one_model(architecture), randomness="same")(state, inputs)
     except RuntimeError as error:
-        if "vmap" not in str(error).lower():
+        if not re.search("vmap|batching rule", str(error), re.IGNORECASE):
             raise
         raise ValueError(f"module: {error}; vectorised = False lets it run row by row") from error
 
