@@ -181,6 +181,22 @@ def test_rows_of_another_precision_are_refused(stack):
     assert unpack(pack(mcu.Stack(own, half.rows.double())), own, "file").rows.dtype == torch.float64
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.nn.ReLU(), torch.nn.Tanh()),
+        (torch.nn.LeakyReLU(0.1), torch.nn.LeakyReLU(0.9)),
+    ],
+    ids=str,
+)
+def test_rows_of_other_layers_are_refused(one, other):
+    one, other = (torch.nn.Sequential(torch.nn.Linear(4, 3), layer) for layer in (one, other))
+    content = pack(mcu.Stack.of(one))
+    unpack(content, mcu.Architecture(one), "file")
+    with pytest.raises(ValueError, match="another module"):
+        unpack(content, mcu.Architecture(other), "file")
+
+
 @pytest.mark.parametrize("part", ["0.weight", "0.running_mean"])
 def test_rows_on_another_backbone_are_refused(part):
     def adapter(change):
