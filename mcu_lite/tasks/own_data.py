@@ -103,10 +103,10 @@ def task_of(
 
 
 def _tensor(requirement: str, values: Tensor | np.ndarray | pd.DataFrame | Sequence) -> Tensor:
-    """What a list, an array or a data frame holds, by position: torch would use the index."""
+    """Copy what a list, an array or a data frame holds, by position: torch would use the index."""
     if isinstance(values, Tensor):
-        return values
-    array = np.require(values, requirements="CW")
+        return values.detach().clone()
+    array = np.array(values, order="C")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{requirement}, got {array.dtype}")
     return torch.from_numpy(array)

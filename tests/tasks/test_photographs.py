@@ -195,6 +195,13 @@ def test_a_folder_of_ones_own_photographs(folder):
     assert task.forget.shape == (2, 4) and task.retain.shape == (2, 12)
 
 
+def test_a_link_to_where_one_has_been_adds_nothing(folder):
+    plain = mcu.load_task("image_folder", seeds=1, folder=folder, size=8, forget=0.25)
+    (folder / "cat" / "loop").symlink_to(folder, target_is_directory=True)
+    linked = mcu.load_task("image_folder", seeds=1, folder=folder, size=8, forget=0.25)
+    assert torch.equal(linked.inputs, plain.inputs) and torch.equal(linked.truth, plain.truth)
+
+
 def test_what_is_no_folder_of_images_is_named(folder, tmp_path):
     with pytest.raises(ValueError, match="must hold two folders of images or more.*got none"):
         mcu.load_task("image_folder", seeds=1, folder=tmp_path / "cat")
