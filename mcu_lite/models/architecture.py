@@ -88,6 +88,11 @@ class Architecture:
         """Number of trainable parameters P."""
         return sum(shape.numel() for shape in self.shapes)
 
+    @property
+    def dtypes(self) -> list[torch.dtype]:
+        """Of the trainable parameters."""
+        return [self.module.get_parameter(name).dtype for name in self.names]
+
     def row(self, module: nn.Module) -> Tensor:
         """Flatten the trainable parameters of `module` into a tensor of shape (P,)."""
         own = {n: p for n, p in module.named_parameters() if p.requires_grad}
@@ -103,7 +108,7 @@ class Architecture:
     def check_same(self, other: Architecture, complaint: str) -> None:
         """Raise a `ValueError` unless the same row is the same function in both."""
         mine, theirs = self._shared(), other._shared()
-        if (self.names, self.shapes) != (other.names, other.shapes):
+        if (self.names, self.shapes, self.dtypes) != (other.names, other.shapes, other.dtypes):
             raise ValueError(f"{complaint}: their trainable parameters do not match")
         if str(self.module) != str(other.module) or mine.keys() != theirs.keys():
             raise ValueError(f"{complaint}: their layers do not match")

@@ -24,6 +24,8 @@ def check_template(module: nn.Module) -> None:
     for name, p in module.named_parameters():
         if isinstance(p, UninitializedTensorMixin):
             raise ValueError(f"module must be called once before, {name!r} has no shape yet")
+        if p.is_meta:
+            raise ValueError(f"module must hold numbers, {name!r} is on the meta device")
         if p.requires_grad and p.dtype not in (torch.float32, torch.float64):
             raise ValueError(
                 f"module must be trained in float32 or float64, {name!r} is {p.dtype}: pass "

@@ -105,14 +105,31 @@ def test_what_is_frozen_at_random_is_the_same_in_every_architecture():
 
 
 def test_a_stack_tells_what_does_not_fit(theta, task):
-    with pytest.raises(ValueError, match="diverged is of 1 models"):
-        mcu.Stack(theta.architecture, theta.rows, diverged=torch.tensor([False]))
+    for says, wrong in {
+        "bfloat16": lambda: {"rows": theta.rows.bfloat16()},
+        "int64": lambda: {"rows": theta.rows.long()},
+        r"rows must have shape \(2, 26122\)": lambda: {"rows": theta.rows[:, 1:]},
+        r"initial must have shape \(2, 26122\)": lambda: {"initial": theta.rows[:, :1]},
+        r"diverged must have shape \(2,\)": lambda: {"diverged": torch.tensor([False])},
+        "diverged .* of bool, got": lambda: {"diverged": torch.zeros(2)},
+    }.items():
+        with pytest.raises(ValueError, match=says):
+            mcu.Stack(theta.architecture, **{"rows": theta.rows} | wrong())
+    with pytest.raises(ValueError, match="module 1 is unlike the first: .* do not match"):
+        mcu.Stack.of(nn.Linear(3, 2), nn.Linear(3, 2).double())
+    with pytest.raises(ValueError, match="a and b .*: .* do not match"):
+        mcu.connect(nn.Linear(3, 2), nn.Linear(3, 2).double(), curve="linear")
+    for wrong in (theta.rows[:1], theta.rows[:, :1], theta.rows.half(), theta.rows * torch.nan):
+        with pytest.raises(ValueError, match="start: "):
+            mcu.train(task, start=wrong)
+    with pytest.raises(TypeError, match="model must be callable without arguments: .*in_features"):
+        mcu.train(task, nn.Linear)
+    with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
+        mcu.train(task, seed=-1)
     with pytest.raises(ValueError, match="layers do not match"):
         mcu.Stack.of(
             nn.Sequential(nn.Linear(3, 2), nn.ReLU()), nn.Sequential(nn.Linear(3, 2), nn.Tanh())
         )
-    with pytest.raises(ValueError, match="start must have shape"):
-        mcu.train(task, start=theta.rows[:1])
 
 
 @pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"batch": 0}, {"epochs": -1}], ids=str)

@@ -210,6 +210,7 @@ def pruned():
     [
         (lambda: nn.Linear(4, 3).half(), ValueError, "'weight' is torch.float16"),
         (lambda: nn.Linear(4, 3).bfloat16(), ValueError, "'weight' is torch.bfloat16"),
+        (lambda: nn.Linear(4, 3, device="meta"), ValueError, "'weight' is on the meta device"),
         (lambda: nn.LazyLinear(3), ValueError, "'weight' has no shape yet"),
         (pruned, ValueError, "prune.remove"),
         (lambda: mcu.mlp, TypeError, "module must be .*Module, got .*function"),
