@@ -88,11 +88,6 @@ class Architecture:
         """Number of trainable parameters P."""
         return sum(shape.numel() for shape in self.shapes)
 
-    @property
-    def dtypes(self) -> list[torch.dtype]:
-        """Of the trainable parameters."""
-        return [self.module.get_parameter(name).dtype for name in self.names]
-
     def row(self, module: nn.Module) -> Tensor:
         """Flatten the trainable parameters of `module` into a tensor of shape (P,)."""
         own = {n: p for n, p in module.named_parameters() if p.requires_grad}
@@ -108,7 +103,8 @@ class Architecture:
     def check_same(self, other: Architecture, complaint: str) -> None:
         """Raise a `ValueError` unless the same row is the same function in both."""
         mine, theirs = self._shared(), other._shared()
-        if (self.names, self.shapes, self.dtypes) != (other.names, other.shapes, other.dtypes):
+        own, others = ([p.dtype for p in a.module.parameters()] for a in (self, other))
+        if (self.names, self.shapes, own) != (other.names, other.shapes, others):
             raise ValueError(f"{complaint}: their trainable parameters do not match")
         if str(self.module) != str(other.module) or mine.keys() != theirs.keys():
             raise ValueError(f"{complaint}: their layers do not match")

@@ -74,10 +74,7 @@ def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
         # A module that writes into what it is given would change the task itself.
         out = call(state, x.clone() if cache["writes"] else x).float()
         if before and (changed := versions() - before):
-            raise ValueError(
-                f"module changes its buffer {min(changed)[0]!r} after its first calls, which a row "
-                "cannot carry"
-            )
+            raise ValueError(f"module changes its buffer {min(changed)[0]!r} after its first calls")
         return out
 
     own.one = one

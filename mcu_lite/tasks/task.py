@@ -24,7 +24,8 @@ RUN = 1_000_000
 class Task:
     """One pool of N examples and, for each of B seeds, a split of it.
 
-    Row b of every stack is trained on split b.
+    Row b of every stack is trained on split b. What does not fit together, or an example in two
+    splits of a seed, raises a `ValueError`.
 
     Parameters
     ----------
@@ -53,11 +54,6 @@ class Task:
         ``{"npo": {"lr": 1e-3}, "train": {"batch": 32}, "batch": {"forget": 16, "retain": 32}}``.
     pixels : array, shape (N, height, width), optional
         How dark each example is as a picture, 0..1, where the inputs are not images themselves.
-
-    Raises
-    ------
-    ValueError
-        If a shape, label, index or recipe does not fit, or an example is in two splits of a seed.
     """
 
     name: str

@@ -107,10 +107,7 @@ def tofu(
     seeds = seeds_of(seeds)
     check_range("batch", min(batch), 1)
     if getattr(tokenizer, "eos_token_id", None) is None:
-        found = type(tokenizer).__name__
-        raise ValueError(
-            f"tokenizer must know a token that ends a text, eos_token; {found} has none"
-        )
+        raise ValueError(f"tokenizer must know a token that ends a text, got {type(tokenizer)}")
     for name, given in zip(SPLITS, (retain, forget, test)):
         _check_pairs(given, name)
     for i, record in enumerate(forget):

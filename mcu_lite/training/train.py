@@ -79,10 +79,7 @@ def train(
     index = getattr(task, check_choice("split", split, ("train", "retain")))
     architecture = model.to(task.device)
     start = (initial_rows(model, seed, task.seeds) if start is None else start).to(task.device)
-    try:
-        check_rows(Stack(architecture, start), task)
-    except ValueError as error:
-        raise ValueError(f"start: {error}") from error
+    check_rows(Stack(architecture, start), task, "start")
     _check_output(architecture, start, task, last=index.shape[1] % batch or batch)
     draw = batches(index, batch, generators("order", seed, task.seeds))
     changed = generators("augmentation", seed, task.seeds)

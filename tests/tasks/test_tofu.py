@@ -193,7 +193,7 @@ def test_pairs_that_come_from_no_file_are_checked_alike(tokenizer, changes, says
 
 
 def test_what_is_no_tokenizer_or_no_known_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match="tokenizer must know .*; str has none"):
+    with pytest.raises(ValueError, match="tokenizer must know .*, got .class 'str'."):
         tofu("gpt2", [record(0)], [record(1)], [record(2)])
     with pytest.raises(ValueError, match="pairs.csv' cannot be read: .*end in .json, .jsonl or"):
         read_pairs(tmp_path / "pairs.csv")
