@@ -41,8 +41,8 @@ class Architecture:
     ------
     ValueError
         If the module has no trainable parameter, one without a shape (`nn.LazyLinear`), one in
-        half precision, or cannot be copied. On its first call: if forward fails, changes a
-        buffer, or recomputes activations with the template's weights.
+        half precision, or cannot be copied. When it is called: if forward fails, changes a
+        parameter or buffer, or recomputes activations with the template's weights.
     TypeError
         If `module` is not an nn.Module.
 

@@ -65,10 +65,7 @@ def task_of(
     inputs = _tensor("inputs must be numbers", inputs)
     labels = _tensor("labels must be integers (class numbers)", labels)
     if labels.ndim != 1 or len(inputs) != len(labels):
-        raise ValueError(
-            f"labels must have shape ({len(inputs)},), one for each input, got "
-            f"{tuple(labels.shape)}"
-        )
+        raise ValueError(f"labels must have shape ({len(inputs)},), got {tuple(labels.shape)}")
     if (found := len(set(labels.tolist()))) < 2:
         raise ValueError(
             f"labels must hold two classes or more, got {found} in {len(labels)} labels"

@@ -222,8 +222,7 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     seeds = seeds_of(seeds)
     task = checked(TASKS[check_choice("task", name, TASKS)])(seeds, **options)
     if not isinstance(task, Task) or task.seeds != seeds:
-        found = getattr(task, "seeds", task)
-        raise ValueError(f"task {name!r} must return a Task of the seeds {seeds}, got {found!r}")
+        raise ValueError(f"task {name!r} must return a Task of the seeds {seeds}, got {task!r}")
     return task
 
 

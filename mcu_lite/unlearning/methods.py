@@ -33,8 +33,7 @@ class Method:
     lr, steps
         AdamW with linear decay, 32 forget and 64 retain examples a step.
     begins : {"original", "initial", "fresh"}
-        Where it starts. The last two retrain from scratch on the retain set: from the
-        initialisation of the original model, or from another one.
+        The last two retrain on the retain set: from the original's initialisation, or another one.
     saliency : float in (0, 1]
         Share of the weights that may change: those with the largest gradient of the forget loss.
     forget_every, forget_until
