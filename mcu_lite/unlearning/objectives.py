@@ -193,7 +193,7 @@ def _teacher(
     @cache
     def model(name: str) -> Callable[[Tensor], Tensor]:
         rows = theta.rows
-        if name == "incompetent":
+        if check_choice("teacher", name, ("original", "incompetent")) == "incompetent":
             rows = incompetent_rows(theta.architecture, task.seeds).to(rows)
         statistics = architecture.statistics(rows, task.inputs[task.retain])
         return torch.no_grad()(partial(architecture.logits, rows, statistics=statistics))

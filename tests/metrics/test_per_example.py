@@ -117,7 +117,7 @@ def test_what_is_no_image_is_refused(task):
     plain = replace(task, name="words", pixels=None)
     with pytest.raises(ValueError, match="'words' has no images"):
         pixels(plain, [0])
-    colour = torch.rand(4, 3, 5, 5)
+    colour = torch.rand(len(task.inputs), 3, 5, 5)
     assert pixels(replace(plain, inputs=colour), [0, 1]).shape == (2, 5, 5)
 
 
