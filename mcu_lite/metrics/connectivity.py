@@ -18,20 +18,6 @@ def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
     return values - ((1 - ts) * values[..., :1] + ts * values[..., -1:])
 
 
-def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
-    """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
-
-    `better` values are "higher" or "lower" ones.
-    """
-    check_choice("direction", better, ("higher", "lower"))
-    gain = np.asarray(values, float) * (1.0 if better == "higher" else -1.0)
-    inside = gain > max(gain[0], gain[-1])
-    runs = np.split(np.arange(len(gain)), np.flatnonzero(np.diff(inside)) + 1)
-    within = [np.asarray(ts, float)[run[[0, -1]]] for run in runs if inside[run[0]]]
-    low, high = max(within, key=np.ptp, default=(np.nan, np.nan))
-    return float(low), float(high)
-
-
 def measures(table: pd.DataFrame) -> pd.DataFrame:
     """Derive barrier, roughness and the like from every curve of a table.
 
