@@ -43,8 +43,8 @@ def atlas(table: pd.DataFrame) -> HTML:
     'HTML'
     """
     missing = {*CURVE, "t", "seed", "split", "metric", "value"} - set(table)
-    if missing or table.empty:
-        raise ValueError(f"table is empty or lacks the columns {sorted(missing)}")
+    if missing or table.empty or table[CURVE].isna().any(axis=None):
+        raise ValueError(f"table is empty, has NaN in {CURVE} or lacks columns {sorted(missing)}")
     _one_of_a_name(table)
     keys = " ".join(f'<span style="color:{themed(s)}">■</span> {s}' for s in SPLITS)
     script = Path(__file__).with_suffix(".js")

@@ -37,11 +37,20 @@ def download(table: pd.DataFrame, name: str, **parameters: object) -> HTML:
         raise ValueError(f"table {name!r} is empty")
     if {"t", "value"} <= set(table):
         keys = [c for c in table if c not in ("t", "value")]
+        if table.duplicated([*keys, "t"]).any():
+            raise ValueError(
+                f"table must hold one value for each t, {', '.join(keys)}; it has more"
+            )
         table = table.pivot(index=keys, columns="t", values="value")
         table.columns = ["value" if pd.isna(t) else t for t in table.columns]
         table = table.reset_index()
+    names = table.select_dtypes(exclude="number")
+    if "#" in names.to_csv() + "".join(map(str, table)):
+        raise ValueError("table must be without '#', which begins a comment in the file")
     parameters = {"mcu_lite": mcu_lite.__version__, **parameters}
-    head = "".join(f"# {key}: {value}\n" for key, value in parameters.items())
+    head = "".join(
+        f"# {line}\n" for k, v in parameters.items() for line in f"{k}: {v}".splitlines()
+    )
     content = head + table.to_csv(index=False, float_format="%.4g")
     packed = base64.b64encode(gzip.compress(content.encode(), mtime=0)).decode()
     label = f"Download the table: {name}.csv.gz ({len(table):,} lines)"

@@ -43,7 +43,12 @@ def listed(found: pd.DataFrame, digits: int = 2) -> str:
 
 
 def written(found: Comparison | NamedTuple, digits: int = 2) -> str:
-    """Write a difference and its interval, with so many digits that no end of it reads as zero."""
+    """Write a difference and its interval, with so many digits that no end of it reads as zero.
+
+    A difference of one seed has no interval.
+    """
+    if np.isnan(found.low):
+        return f"{found.difference:+z.{digits}f}"
     ends = [end for end in (found.low, found.high) if end]
     digits = next((d for d in range(digits, 6) if all(round(end, d) for end in ends)), digits)
     numbers = (f"{v:+z.{digits}f}" for v in (found.difference, found.low, found.high))

@@ -50,11 +50,16 @@ def by_name(tables: Tables, along_t: bool = False) -> dict[str, pd.DataFrame]:
     if along_t and len(named) > len(STYLES):
         raise ValueError(f"tables must be at most {len(STYLES)}, got {list(named)}")
     for name, table in named.items():
-        missing = {"t", "seed", "split", "metric", "value"} - set(table)
+        point = ["t", "seed", "split", "metric"]
+        missing = {*point, "value"} - set(table)
         if missing or table.empty:
             raise ValueError(f"table {name!r} is empty or lacks the columns {sorted(missing)}")
         if along_t and table.t.isna().any():
             raise ValueError(f"table {name!r} must be of a path: it has no t")
+        if table.duplicated(point).any():  # which would be averaged as seeds are
+            raise ValueError(f"table {name!r} must hold one curve, one value for each {point}")
+        for split in table.split.unique():
+            check_choice("split", split, SPLITS)
     return named
 
 
@@ -113,7 +118,8 @@ def plot_along_t(tables: Tables, metric: str) -> Axes:
     Raises
     ------
     ValueError
-        For an empty table, an unknown metric, or more tables than line styles.
+        For an empty table or one of several curves, an unknown metric or split, or more tables
+        than line styles.
 
     Examples
     --------

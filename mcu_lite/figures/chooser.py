@@ -23,6 +23,9 @@ def chooser(data: dict, script: Path, css: str = "", above: str = "", say: str =
     "from|to|kind"; it is stored compressed. `script` is a function in JavaScript that returns a
     sentence and panels, see ``chooser.js``.
     """
+    for key in data["paths"]:
+        if key.count("|") != 2:
+            raise ValueError(f"models and kinds of path must be named without '|', got {key!r}")
     data = data | {"colours": {split: themed(split) for split in COLOURS}}
     # The page reads strict JSON, which has no NaN.
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

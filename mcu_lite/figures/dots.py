@@ -68,7 +68,7 @@ def plot_models(tables: dict[str, pd.DataFrame], metric: str) -> Axes:
     Raises
     ------
     ValueError
-        For no table, an empty one, or an unknown metric.
+        For no table, one that is empty or has two values of a seed, or an unknown metric or split.
 
     Examples
     --------

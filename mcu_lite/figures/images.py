@@ -13,8 +13,8 @@ from IPython.display import HTML
 from PIL import Image
 
 from mcu_lite.figures.chooser import SAY, chooser
-from mcu_lite.metrics.examples import Followed, check_row
-from mcu_lite.tasks.task import Task
+from mcu_lite.metrics.examples import Followed
+from mcu_lite.tasks.task import Task, check_range
 
 STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:6px"
 FACE = "image-rendering:pixelated;border:1px solid #888;margin:0;padding:0"
@@ -95,7 +95,7 @@ def one_image(
     row : int
         Place in the stacks of the seed whose images and models are shown.
     images : int
-        At most so many, the first ones of the forget set.
+        At most so many, at least 1, the first ones of the forget set.
 
     Returns
     -------
@@ -106,7 +106,8 @@ def one_image(
     Raises
     ------
     ValueError
-        If there is no path, the ts differ, `row` is out of range, or the task has no images.
+        If there is no path or one of other images than the task's forget set, the ts differ, `row`
+        or `images` is out of range, a name holds "|", or the task has no images.
 
     Examples
     --------
@@ -114,7 +115,10 @@ def one_image(
     >>> "svg" in one_image(followed, task, images=4).data
     True
     """
-    check_row(row, task)
+    check_range("row", row, 0, len(task) - 1)
+    check_range("images", images, 1)
+    if any(not np.array_equal(own.index, task.forget.cpu()) for own in followed.values()):
+        raise ValueError("followed must be of the task's own forget set, as of mcu_lite.follow")
     followed = {key: own for key, own in followed.items() if (own.predicted[:, row] >= 0).all()}
     if not followed:
         raise ValueError("followed must hold at least one path that did not diverge, got none")

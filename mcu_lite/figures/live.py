@@ -13,10 +13,10 @@ from mcu_lite.figures.along_t import drawing
 from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.scrub import curves, marks_along, numbers_at
 from mcu_lite.metrics.evaluation import evaluate
-from mcu_lite.metrics.examples import check_row, follow
+from mcu_lite.metrics.examples import follow
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path, connect
-from mcu_lite.tasks.task import Task
+from mcu_lite.tasks.task import Task, check_range
 from mcu_lite.unlearning.methods import METHODS
 
 KINDS = ("straight line", "curve on the retain loss", "curve on the unlearning objective")
@@ -60,7 +60,7 @@ def live(
     Raises
     ------
     ValueError
-        If there are fewer than two stacks, or `row` is out of range.
+        If there are fewer than two stacks, or `row`, `ts`, `steps` or `images` is out of range.
 
     Examples
     --------
@@ -70,7 +70,9 @@ def live(
     named = {str(name): stack for name, stack in stacks.items()}
     if len(named) < 2:
         raise ValueError(f"stacks must hold at least two stacks, got {list(named)}")
-    check_row(row, task)
+    check_range("row", row, 0, len(task) - 1)
+    for name, count, least in (("ts", ts, 2), ("steps", steps, 0), ("images", images, 0)):
+        check_range(name, count, least)
     names, places = list(named), some_of_each(task, row, images)
     whole, narrow = w.Layout(width="100%"), w.Layout(width="auto")
     chosen = [

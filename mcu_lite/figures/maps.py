@@ -18,11 +18,11 @@ from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES, blank
 from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
 from mcu_lite.metrics.evaluation import evaluate
-from mcu_lite.metrics.examples import check_row, follow
+from mcu_lite.metrics.examples import follow
 from mcu_lite.metrics.plane_evaluation import plane_values
 from mcu_lite.paths.curves import Path
 from mcu_lite.paths.planes import Plane
-from mcu_lite.tasks.task import Task
+from mcu_lite.tasks.task import Task, check_range
 
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the retain loss in nats: it spans orders of magnitude."""
@@ -80,6 +80,9 @@ def plot_map(
     """
     if len(paths) > 3 or len(corners) != 3:
         raise ValueError(f"a map takes at most 3 paths, 3 names, got {list(paths)}, {corners}")
+    if table.empty:
+        raise ValueError("table is empty")
+    check_range("row", row, 0, table.seed.nunique() - 1)
     seed = table.seed.unique()[row]
     retain = plane_values(table, "loss", "retain", seed)
     forget = plane_values(table, "accuracy", "forget", seed)
@@ -167,7 +170,7 @@ def explore(
     Raises
     ------
     ValueError
-        For no path or more than three, or a `row` that is out of range.
+        For no path or more than three, or a `row`, `ts` or `images` that is out of range.
 
     Examples
     --------
@@ -178,7 +181,9 @@ def explore(
     """
     if not 1 <= len(paths) <= len(SHAPES):
         raise ValueError(f"paths must be 1 to {len(SHAPES)}, got {list(paths)}")
-    check_row(row, task)
+    check_range("row", row, 0, len(task) - 1)
+    for name, count, least in (("ts", ts, 2), ("images", images, 0)):
+        check_range(name, count, least)
     at = np.linspace(0, 1, ts)
     tables = {name: evaluate(path, task, at, metrics=metrics) for name, path in paths.items()}
     # A diverged model predicts nothing.

@@ -44,8 +44,8 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     Raises
     ------
     ValueError
-        For a table that is empty or of no path, an unknown metric, tables on different ts, or
-        more than four.
+        For a table that is empty, of no path or of several curves, an unknown metric or split,
+        tables on different ts, or more than four.
 
     Examples
     --------

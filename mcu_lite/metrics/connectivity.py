@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mcu_lite.checks import check_choice
+from mcu_lite.tasks.task import check_share
 
 _SIDES = (("retain", 1.0), ("forget", -1.0))
 
@@ -15,20 +16,6 @@ def excess(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
     values, ts = np.asarray(values, float), np.asarray(ts, float)
     ts = (ts - ts[0]) / (ts[-1] - ts[0])
     return values - ((1 - ts) * values[..., :1] + ts * values[..., -1:])
-
-
-def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
-    """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
-
-    `better` values are "higher" or "lower" ones.
-    """
-    check_choice("direction", better, ("higher", "lower"))
-    gain = np.asarray(values, float) * (1.0 if better == "higher" else -1.0)
-    inside = gain > max(gain[0], gain[-1])
-    runs = np.split(np.arange(len(gain)), np.flatnonzero(np.diff(inside)) + 1)
-    within = [np.asarray(ts, float)[run[[0, -1]]] for run in runs if inside[run[0]]]
-    low, high = max(within, key=np.ptp, default=(np.nan, np.nan))
-    return float(low), float(high)
 
 
 def measures(table: pd.DataFrame) -> pd.DataFrame:
@@ -158,8 +145,7 @@ def turns(values: np.ndarray, ignore: float = 0.05) -> np.ndarray:
     0 for a monotone curve, 1 for one hump; NaN where a value is missing. Movements smaller than
     the share `ignore` of the curve's range are no change of direction.
     """
-    if not 0 <= ignore < 1:
-        raise ValueError(f"ignore must lie in [0, 1), got {ignore}")
+    check_share("ignore", ignore, zero=True)
     return np.apply_along_axis(_turns, -1, np.asarray(values, dtype=float), ignore)
 
 

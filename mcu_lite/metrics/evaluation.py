@@ -54,7 +54,7 @@ def evaluate(
     ------
     ValueError
         For an unknown metric or none, one that needs an oracle or texts that are not there, or
-        another number of models than the task has splits.
+        models of another task: another number of them than splits, other inputs or classes.
 
     Warns
     -----
@@ -110,7 +110,8 @@ def evaluator(
 def _oracles(oracle: Stack, task: Task) -> list[dict[str, Outputs]]:
     """Outputs of the retrained model of each seed; says how many of them diverged."""
     check_rows(oracle, task, "oracle")
-    own = [split_outputs(oracle.architecture, oracle.rows[[b]], task, b) for b in range(len(task))]
+    architecture, rows = oracle.architecture, oracle.rows.unsqueeze(1)
+    own = [split_outputs(architecture, rows[b], task, b, "oracle") for b in range(len(task))]
     if lost := sum(outputs.diverged.item() for outputs in own):
         warn(f"oracle: {len(own)} models, {lost} diverged; distances to it are NaN for these seeds")
     return [{"oracle": outputs} for outputs in own]
@@ -136,10 +137,10 @@ def read(m: Metric, outputs: Outputs, split: str) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         values = np.asarray(m.function(outputs, split))
     lost = outputs.diverged
-    if values.shape != lost.shape:
+    if values.shape != lost.shape or values.dtype.kind not in "biuf":
         raise ValueError(
-            f"metric {m.name!r} must return one number a model, shape {lost.shape}, "
-            f"got {values.shape}"
+            f"metric {m.name!r} must return one real number a model, shape {lost.shape}, "
+            f"got {values.shape} of {values.dtype}"
         )
     if outputs.oracle is not None and m.needs_oracle:
         lost = lost | outputs.oracle.diverged
@@ -161,18 +162,21 @@ def _choose(metrics: Iterable[str] | None, task: Task, oracle: Stack | None) -> 
     return chosen
 
 
-def split_outputs(architecture: Architecture, rows: Tensor, task: Task, b: int) -> Outputs:
-    """Outputs of M models, rows (M, P), on the three splits of seed b."""
+def split_outputs(
+    architecture: Architecture, rows: Tensor, task: Task, b: int, name: str = "models"
+) -> Outputs:
+    """Outputs of M models, rows (M, P), on the three splits of seed b; errors name the models."""
     labels, test = task.labels[b].clone(), task.test[b]
     labels[test] = task.truth[test]
     source = Source(architecture, rows, task, b)
-    outputs = outputs_of(source, {s: getattr(task, s)[b] for s in SPLITS}, labels)
+    outputs = outputs_of(source, {s: getattr(task, s)[b] for s in SPLITS}, labels, name)
     observed = task.labels[b, test].cpu().numpy()
-    outputs.labels["nonmember"] = observed[observed != IGNORED]
-    return outputs
+    return replace(outputs, labels=outputs.labels | {"nonmember": observed[observed != IGNORED]})
 
 
-def outputs_of(source: Source, parts: dict[str, Tensor], labels: Tensor) -> Outputs:
+def outputs_of(
+    source: Source, parts: dict[str, Tensor], labels: Tensor, name: str = "models"
+) -> Outputs:
     """Outputs of models on parts of the pool, in one pass.
 
     `parts` holds indices (n,) by name, `labels` one of each example of the pool, shape (N,), or
@@ -183,7 +187,14 @@ def outputs_of(source: Source, parts: dict[str, Tensor], labels: Tensor) -> Outp
     given = {name: part != IGNORED for name, part in own.items()}
     own = {name: part[given[name]] for name, part in own.items()}
     index = torch.cat(list(parts.values()))
-    logits = _labelled(source, index, labels[index] != IGNORED).cpu().numpy()
+    try:
+        logits = _labelled(source, index, labels[index] != IGNORED).cpu().numpy()
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be applied to the task's inputs: {error}") from error
+    if logits.shape[-1] < (classes := source.task.classes):
+        raise ValueError(f"{name} must have the task's {classes} classes, got {logits.shape[-1]}")
     # Views of one array.
     ends = np.cumsum([len(part) for part in own.values()])[:-1]
     logits = dict(zip(parts, np.split(logits, ends, axis=1)))

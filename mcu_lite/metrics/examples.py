@@ -28,24 +28,21 @@ class Followed:
         Cross-entropy of the observed label, in nats.
     membership : array, shape (T, B, n)
         Scores of `mcu_lite.metrics.predictions.membership_scores`.
+    index : array, shape (B, n)
+        Which examples of the task's pool they are.
     """
 
     ts: np.ndarray
     probabilities: np.ndarray
     loss: np.ndarray
     membership: np.ndarray
+    index: np.ndarray
 
     @property
     def predicted(self) -> np.ndarray:
         """The most probable class, shape (T, B, n); -1 for models that diverged."""
         best = self.probabilities.argmax(-1)
         return np.where(np.isnan(self.probabilities).any(-1), -1, best)
-
-
-def check_row(row: int, task: Task) -> None:
-    """Raise a `ValueError` unless `row` is the place of one of the task's seeds."""
-    if row not in range(len(task)):
-        raise ValueError(f"row must lie in 0..{len(task) - 1}, one of the seeds, got {row}")
 
 
 def follow(
@@ -88,11 +85,13 @@ def follow(
     for b, labels in enumerate(task.labels):
         # Members and others are drawn alike, so both keep the labels that were observed.
         parts = {split: index[b], "test": task.test[b]}
-        outputs = outputs_of(Source(path.architecture, rows[:, b], task, b), parts, labels)
+        source = Source(path.architecture, rows[:, b], task, b)
+        outputs = outputs_of(source, parts, labels, "path")
         loss = outputs.loss(split)
         own = [np.exp(outputs.log_p[split]), loss, membership_scores(loss, outputs.loss("test"))]
         lost = outputs.diverged | path.diverged[b].item()
         for values in own:
             values[lost] = np.nan
         followed.append(own)
-    return Followed(ts, *(np.stack(part, axis=1) for part in zip(*followed)))
+    stacked = (np.stack(part, axis=1) for part in zip(*followed))
+    return Followed(ts, *stacked, index.cpu().numpy())

@@ -43,6 +43,8 @@ class Outputs:
     starts : dict of int arrays, shape (n,), optional
         Where each text begins among the k tokens.
     source : Source, optional
+
+    Metrics share the arrays, which cannot be written into.
     """
 
     logits: dict[str, np.ndarray]
@@ -52,6 +54,13 @@ class Outputs:
     starts: dict[str, np.ndarray] | None = None
     source: Source | None = None
     cache: dict = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("logits", "labels", "starts"):
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
+        both = [self, self.oracle] if self.oracle else [self]
+        if len(classes := {z.shape[-1] for own in both for z in own.logits.values()}) > 1:
+            raise ValueError(f"oracle must have as many classes as models, got {sorted(classes)}")
 
     @cached_property
     def log_p(self) -> dict[str, np.ndarray]:
@@ -64,7 +73,7 @@ class Outputs:
                 own = own - own.max(0)
                 own -= np.log(np.exp(own).sum(0))
             found[split] = np.moveaxis(own, 0, -1)
-        return found
+        return _read_only(found)
 
     @cached_property
     def diverged(self) -> np.ndarray:
@@ -99,13 +108,19 @@ class Outputs:
     def cached(self, function: Reading, split: str) -> np.ndarray:
         """``function(self, split)``, computed when first used and shared by all metrics."""
         if (function, split) not in self.cache:
-            self.cache[function, split] = function(self, split)
+            self.cache[function, split] = _read_only({split: function(self, split)})[split]
         return self.cache[function, split]
+
+
+def _read_only(arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+    # Views that cannot be written into.
+    return arrays and {name: np.broadcast_to(a, a.shape) for name, a in arrays.items()}
 
 
 Reading = Callable[[Outputs, str], np.ndarray]
 
 
+@checked
 @dataclass(frozen=True)
 class Metric:
     """A metric as `metric` registers it: `function` of (Outputs, split) gives an array (M,)."""
@@ -170,15 +185,17 @@ def metric(
     ('forget',)
     """
     check_choice("direction", better, ("higher", "lower", "oracle"))
+    if not splits:
+        raise ValueError("splits must name at least one split, got none")
     for split in splits:
         check_choice("split", split, SPLITS)
     for option in more:
         check_choice("option", option, OPTIONS)
 
     def register(function: Reading) -> Reading:
+        METRICS[name] = Metric(name, label, function, splits, better, **more)
         if version:
             function.version = version
-        METRICS[name] = Metric(name, label, function, splits, better, **more)
         return function
 
     return register

@@ -16,7 +16,7 @@ from mcu_lite.metrics.registry import Outputs, Source
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path
-from mcu_lite.tasks.task import Task, pick
+from mcu_lite.tasks.task import Task, check_range, pick
 from mcu_lite.training.descent import batches, descend, may_draw
 from mcu_lite.training.losses import per_example
 
@@ -53,8 +53,7 @@ def relearn(
     if not named or any(len(stack) % len(task) for stack in named.values()):
         raise ValueError(f"models must hold a multiple of {len(task)} rows, one for each split")
     n, wanted = task.forget.shape[1], sorted(set(steps))
-    if not 0 <= examples < n:
-        raise ValueError(f"examples must lie in 0..{n - 1}, so that some are held out")
+    check_range("examples", examples, 0, n - 1)  # so that some are held out
     if not wanted or wanted[0] < 0:
         raise ValueError(f"steps must hold at least one number, none negative, got {steps}")
     classes = task.truth[task.forget].unique()

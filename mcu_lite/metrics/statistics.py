@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from mcu_lite.checks import check_choice
+from mcu_lite.tasks.task import check_range, check_share
 
 FLIPS = 9999
 """The most sign flips that a test enumerates, beyond which it draws them."""
@@ -44,8 +45,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     >>> [round(end, 3) for end in interval([0.8, 0.9, 1.0, 1.1, 1.2])]
     [0.804, 1.196]
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    check_share("level", level)
     values = _vector("values", values)
     values = values[~np.isnan(values)]
     if len(values) < 2:
@@ -70,8 +70,7 @@ def _constant(values: np.ndarray) -> bool:
 
 def smallest_p(n: int) -> float:
     """Smallest two-sided p that `paired` can give for n seeds: 0.0625 for 5."""
-    if n < 1:
-        raise ValueError(f"n must be at least 1 seed, got {n}")
+    check_range("n", n, 1)
     return 2 / min(2**n, FLIPS + 1)
 
 
@@ -86,8 +85,8 @@ def paired(
     Parameters
     ----------
     a, b : sequence of float, shape (n,)
-        In the same order of seeds. Pairs with a NaN are left out; fewer than two pairs have
-        neither p, effect nor interval.
+        In the same order of seeds; two Series must have equal indices. Pairs with a NaN are left
+        out; fewer than two pairs have neither p, effect nor interval.
     level : float in (0, 1)
         Of the interval.
     seed : int
@@ -98,6 +97,8 @@ def paired(
     >>> paired([3, 4, 5, 6, 7], [1, 2, 2, 4, 4]).p
     0.0625
     """
+    if isinstance(a, pd.Series) and isinstance(b, pd.Series) and not a.index.equals(b.index):
+        raise ValueError(f"a and b must have one index, got {list(a.index)} and {list(b.index)}")
     a, b = _vector("a", a), _vector("b", b)
     if a.shape != b.shape:
         raise ValueError(f"a and b must hold the same seeds, got {len(a)} and {len(b)} values")
@@ -169,6 +170,10 @@ def compare(
     lines = []
     for a, b in pairs:
         left, right = (wide[check_choice(by, name, names)] for name in (a, b))
+        if table[table[by] == a][seed].isin(table[table[by] == b][seed]).sum() == 0:
+            raise ValueError(
+                f"table must hold {a!r} and {b!r} for one {seed} at least, it has none"
+            )
         lines.append({"a": a, "b": b} | paired(left, right)._asdict())
     found = pd.DataFrame(lines)
     found.insert(found.columns.get_loc("n"), "p_corrected", correct(found.p))

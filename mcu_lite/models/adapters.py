@@ -42,6 +42,12 @@ class CausalLM(nn.Module):
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model(input_ids=tokens, use_cache=False).logits
 
+    def extra_repr(self) -> str:
+        """Return the scales of adapters, which their layers do not tell, to be compared."""
+        scales = [getattr(layer, "scaling", None) for layer in self.model.modules()]
+        scales = {scale for own in scales if isinstance(own, dict) for scale in own.values()}
+        return f"scales={sorted(scales)}"
+
     def reset_parameters(self) -> None:
         """Draw adapters anew, by the rule of ``peft``; without adapters, stay pretrained."""
         for layer in self.model.modules():

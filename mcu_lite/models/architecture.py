@@ -41,8 +41,8 @@ class Architecture:
     ------
     ValueError
         If the module has no trainable parameter, one without a shape (`nn.LazyLinear`), one in
-        half precision, or cannot be copied. On its first call: if forward fails, changes a
-        buffer, or recomputes activations with the template's weights.
+        half precision, or cannot be copied. When it is called: if forward fails, changes a
+        parameter or buffer, or recomputes activations with the template's weights.
     TypeError
         If `module` is not an nn.Module.
 
@@ -103,7 +103,8 @@ class Architecture:
     def check_same(self, other: Architecture, complaint: str) -> None:
         """Raise a `ValueError` unless the same row is the same function in both."""
         mine, theirs = self._shared(), other._shared()
-        if (self.names, self.shapes) != (other.names, other.shapes):
+        own, others = ([p.dtype for p in a.module.parameters()] for a in (self, other))
+        if (self.names, self.shapes, own) != (other.names, other.shapes, others):
             raise ValueError(f"{complaint}: their trainable parameters do not match")
         if str(self.module) != str(other.module) or mine.keys() != theirs.keys():
             raise ValueError(f"{complaint}: their layers do not match")
@@ -211,7 +212,11 @@ class Architecture:
                 "statistics are for an architecture with batch norm that is `evaluating`, "
                 f"which needs them; got {'some' if statistics else 'none'}"
             )
-        return run(self, self.named(rows) | (statistics or {}), inputs, shared)
+        version = inputs._version
+        out = run(self, self.named(rows) | (statistics or {}), inputs, shared)
+        if inputs._version != version:
+            raise ValueError("module writes into its inputs, though not into two, its first ones")
+        return out
 
     @torch.no_grad()
     def predict(self, rows: Tensor, inputs: Tensor, retain: Tensor, shared: bool = False) -> Tensor:

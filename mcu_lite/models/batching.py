@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
+from threading import local
 
 import torch
 from torch import Tensor
@@ -51,9 +53,10 @@ def run(architecture, state: dict[str, Tensor], inputs: Tensor, shared: bool) ->
 
 def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     """One model: what it is called with, and its inputs, to logits in single precision."""
-    if "one" in (cache := architecture.cache):
-        return cache["one"]
-    # Its own copy: what a module writes down about its inputs stays out of the template.
+    # A copy for each thread: while a model is called its parameters are those of the module.
+    own = (cache := architecture.cache).setdefault("own", local())
+    if hasattr(own, "one"):
+        return own.one
     module = copied(architecture.module)
 
     def call(state: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -61,9 +64,21 @@ def _one_model(architecture) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
 
     if backend := getattr(module, "compiled", None):
         call = torch.compile(call, backend=backend)
-    # A module that writes into what it is given would change the task itself.
-    cache["one"] = lambda state, x: call(state, x.clone() if cache["writes"] else x).float()
-    return cache["one"]
+
+    def versions() -> set[tuple]:
+        return {(name, id(b), b._version) for name, b in module.named_buffers()}
+
+    before = versions()
+
+    def one(state: dict[str, Tensor], x: Tensor) -> Tensor:
+        # A module that writes into what it is given would change the task itself.
+        out = call(state, x.clone() if cache["writes"] else x).float()
+        if before and (changed := versions() - before):
+            raise ValueError(f"module changes its buffer {min(changed)[0]!r} after its first calls")
+        return out
+
+    own.one = one
+    return one
 
 
 def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int | None) -> Tensor:
@@ -77,7 +92,7 @@ def _at_once(architecture, state: dict[str, Tensor], inputs: Tensor, seed: int |
         with seeded(seed, inputs.device):
             return vmap(_one_model(architecture), randomness="same")(state, inputs)
     except RuntimeError as error:
-        if "vmap" not in str(error).lower():
+        if not re.search("vmap|batching rule", str(error), re.IGNORECASE):
             raise
         raise ValueError(f"module: {error}; vectorised = False lets it run row by row") from error
 

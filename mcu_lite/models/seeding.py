@@ -35,6 +35,8 @@ def generators(purpose: str, seed: int, seeds: Sequence[int]) -> list[torch.Gene
     A row's numbers depend on its own seed only, so that a stack of 20 starts
     with the very rows of a stack of 5.
     """
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0, got {seed}")
     names = [np.random.SeedSequence([crc32(purpose.encode()), seed, s]) for s in seeds]
     # numpy 1 cannot shift its own unsigned numbers by an int.
     return [

@@ -60,17 +60,18 @@ class Stack:
     spread: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.rows.ndim != 2 or self.rows.shape[1] != self.architecture.size:
-            raise ValueError(
-                f"rows must have shape (B, {self.architecture.size}), got {tuple(self.rows.shape)}"
-            )
-        for name in ("initial", "origin", "diverged", "spread"):
-            part = getattr(self, name)
-            if part is not None and len(part) != len(self.rows):
-                raise ValueError(f"{name} is of {len(part)} models, rows are of {len(self.rows)}")
+        b, size = self.rows.shape[:1].numel(), self.architecture.size
         if self.diverged is None:
-            none = torch.zeros(len(self.rows), dtype=torch.bool, device=self.rows.device)
+            none = torch.zeros(b, dtype=torch.bool, device=self.rows.device)
             object.__setattr__(self, "diverged", none)
+        shapes = {"rows": (b, size), "initial": (b, size), "diverged": (b,), "spread": (b, 2)}
+        for name, shape in shapes.items():
+            part, kinds = getattr(self, name), "bool" if name == "diverged" else "float32 float64"
+            found = part if part is None else (tuple(part.shape), str(part.dtype).split(".")[1])
+            if found and (found[0] != shape or found[1] not in kinds.split()):
+                raise ValueError(f"{name} must have shape {shape}, of {kinds}, got {found}")
+        if self.origin is not None and len(self.origin) != b:
+            raise ValueError(f"origin is of {len(self.origin)} models, rows are of {b}")
         broken = ~self.rows.isfinite().all(dim=1) & ~self.diverged
         if broken.any():
             where = broken.nonzero().flatten().tolist()
@@ -134,7 +135,11 @@ class Stack:
 def architecture_of(build: Callable[[], nn.Module]) -> Architecture:
     """Architecture of the modules that `build` returns; what is frozen is always drawn alike."""
     with seeded(0):
-        return Architecture(build(), build)
+        try:
+            module = build()
+        except TypeError as error:
+            raise TypeError(f"model must be callable without arguments: {error}") from error
+        return Architecture(module, build)
 
 
 def initial_rows(architecture: Architecture, seed: int, seeds: Sequence[int]) -> Tensor:

@@ -24,6 +24,8 @@ def check_template(module: nn.Module) -> None:
     for name, p in module.named_parameters():
         if isinstance(p, UninitializedTensorMixin):
             raise ValueError(f"module must be called once before, {name!r} has no shape yet")
+        if p.is_meta:
+            raise ValueError(f"module must hold numbers, {name!r} is on the meta device")
         if p.requires_grad and p.dtype not in (torch.float32, torch.float64):
             raise ValueError(
                 f"module must be trained in float32 or float64, {name!r} is {p.dtype}: pass "
@@ -37,8 +39,8 @@ def tried(
     """Find whether a module ``draws`` and ``writes`` into its inputs, by two of `inputs` (n, ...).
 
     It is called with `state`, the tensors of one model. If `graded`, the gradient of the row is
-    compared with that of an ordinary module. It is a ValueError if that is another, if a buffer
-    changes, or if the module fails or returns no tensor.
+    compared with that of an ordinary module. It is a ValueError if that is another, if a parameter
+    or buffer changes, or if the module fails or returns no tensor.
     """
     if isinstance(inputs, FakeTensor):  # there is nothing to compare
         return {"draws": module.training, "writes": False}
@@ -72,11 +74,11 @@ GRADIENT_MISMATCH = (
 
 
 def _observed(module: nn.Module, state: dict[str, Tensor], x: Tensor) -> tuple[dict, Tensor]:
-    buffers = {n: b.clone() for n, b in module.named_buffers() if n not in state}
-    given, version = x.clone(), x._version
+    held = dict(module.named_buffers()) | state
+    before, given, version = {n: v.detach().clone() for n, v in held.items()}, x.clone(), x._version
     state_of = partial(torch.cuda.get_rng_state, x.device) if x.is_cuda else torch.get_rng_state
     with seeded(0, x.device):
-        before = state_of()
+        drawn = state_of()
         try:
             out = functional_call(module, state, (x,))
         except torch.OutOfMemoryError:
@@ -86,15 +88,16 @@ def _observed(module: nn.Module, state: dict[str, Tensor], x: Tensor) -> tuple[d
                 f"module fails on inputs of {x.dtype} and shape {tuple(x.shape)}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        draws = not torch.equal(before, state_of())
+        draws = not torch.equal(drawn, state_of())
     if not isinstance(out, Tensor):
         raise ValueError(f"module must return a tensor of logits, got {type(out).__name__}")
-    now = dict(module.named_buffers())
-    for name, buffer in buffers.items():
-        if not torch.equal(buffer, now[name]):
+    parameters, now = dict(module.named_parameters()), dict(module.named_buffers()) | state
+    for name, value in before.items():
+        kind = "parameter" if name in parameters else "buffer"
+        if not torch.equal(value, now[name]):
             raise ValueError(
-                f"module changes its buffer {name!r} while it runs, which a row cannot carry; only "
-                "batch norm may"
+                f"module changes its {kind} {name!r} while it runs, which a row cannot carry; only "
+                "batch norm may change buffers"
             )
     writes = x._version != version or not torch.equal(given, x)
     return {"draws": draws, "writes": writes}, out

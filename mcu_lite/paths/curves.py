@@ -36,7 +36,7 @@ def chain_weights(t: Tensor, points: int) -> Tensor:
 
 def spaced(ts: int | Sequence[float]) -> np.ndarray:
     """Evenly spaced points of [0, 1], if their number is given; else the points themselves."""
-    ts = np.linspace(0, 1, ts) if isinstance(ts, int) else np.asarray(ts, dtype=float)
+    ts = np.linspace(0, 1, max(ts, 0)) if isinstance(ts, int) else np.asarray(ts, dtype=float)
     if not ts.size:
         raise ValueError("ts must hold at least one t, got none")
     return ts

@@ -19,7 +19,7 @@ from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import CURVES, Path
 
-FORMAT = "mcu-lite 2"
+FORMAT = "mcu-lite 3"
 READ_ERRORS = (SafetensorError, ValueError, LookupError, TypeError, RuntimeError)
 """What reading a file may raise that is not what it should be."""
 OF_A_STACK = ("rows", "initial", "diverged", "spread")
@@ -127,12 +127,13 @@ def _belongs(architecture: Architecture) -> dict[str, str]:
         frozen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         frozen.update(tensor.flatten().view(torch.uint8).numpy())
     layout = json.dumps([[name, *shape] for name, shape in layout])
-    return {"layout": layout, "frozen": frozen.hexdigest()}
+    return {"layout": layout, "layers": str(module), "frozen": frozen.hexdigest()}
 
 
 def _check_belongs(head: dict[str, str], rows: Tensor, architecture: Architecture) -> None:
     own, dtype = _belongs(architecture), architecture.row(architecture.module).dtype
-    for part, what in (("layout", "architecture"), ("frozen", "backbone, frozen part")):
+    names = {"layout": "architecture", "layers": "module", "frozen": "backbone, frozen part"}
+    for part, what in names.items():
         if head[part] != own[part]:
             raise ValueError(f"it is of another {what}: {head[part][:200]}, not {own[part][:200]}")
     if rows.dtype != dtype:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
+from math import isfinite
 
 from mcu_lite.checks import check_choice, checked, seeds_of
 from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.zoo import MODELS
 from mcu_lite.paths.curves import CURVES, FITTED_ON
-from mcu_lite.tasks.task import TASKS
+from mcu_lite.tasks.task import TASKS, check_range
 from mcu_lite.unlearning.methods import METHODS, RECIPE, check_switches
+
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 @checked
@@ -51,8 +54,10 @@ class Setting:
 
     def __post_init__(self) -> None:
         for name, least in {"ts": 3, "epochs": 0, "steps": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+            check_range(name, getattr(self, name), least)
+        check_choice("device", self.device.partition(":")[0], DEVICES)
+        if arrays := [k for k, v in self.options.items() if hasattr(v, "shape")]:
+            raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
         seeds = seeds_of(self.seeds)
         check_choice("model", self.model, MODELS)
         for name in self.metrics or ():
@@ -64,8 +69,6 @@ class Setting:
         for name in self.options if len(usual) == len(parameters) else ():
             check_choice("option", name, usual)
         options = {k: v for k, v in self.options.items() if k not in usual or usual[k] != v}
-        if arrays := [k for k, v in options.items() if hasattr(v, "shape")]:
-            raise ValueError(f"options must be plain values, which have names, got arrays {arrays}")
         object.__setattr__(self, "seeds", self.seeds if isinstance(self.seeds, int) else seeds)
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "metrics", self.metrics and tuple(self.metrics))
@@ -131,6 +134,10 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, ["original", *METHODS])
+        check_range("seed", self.seed, 0)
+        for name, value in self.recipe.items():
+            if not isfinite(value):
+                raise ValueError(f"{name} must be finite, got {value}")
         if self.method in METHODS:
             changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
             own = replace(METHODS[self.method], **changes)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache as remember
 from functools import partial
-from numbers import Number
+from numbers import Real
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,7 @@ import torch
 
 from mcu_lite.checks import check_choice, seeds_of
 from mcu_lite.files import write
-from mcu_lite.metrics.registry import METRICS
+from mcu_lite.metrics.registry import METRICS, Metric
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.stack import Stack
 from mcu_lite.models.zoo import MODELS
@@ -30,7 +30,7 @@ from mcu_lite.paths.curves import FITTED_ON
 from mcu_lite.studies.checkpoints import pack, unpack
 from mcu_lite.studies.conditions import ORACLE, ORIGINAL, Condition, Endpoint, Setting
 from mcu_lite.tasks.task import TASKS, Task, load_task
-from mcu_lite.unlearning.methods import METHODS
+from mcu_lite.unlearning.methods import METHODS, Method
 
 ROOMS = ("models", "tasks", "training", "unlearning", "paths", "metrics", "studies")
 """Rooms on which results depend: if their code changes, everything is computed anew."""
@@ -67,7 +67,10 @@ class ResultStore:
         table = isinstance(value, pd.DataFrame)
         # JSON of Python writes floats such that they are read back exactly, NaN too.
         body = json.dumps(value.to_dict("list")).encode() if table else pack(value)
-        write(self.folder / key, hashlib.sha256(body).digest(), body)
+        path = self.folder / key
+        if path.is_dir():  # which no file can replace
+            path.rename(path.with_suffix(".folder"))
+        write(path, hashlib.sha256(key.encode() + body).digest(), body)
 
     def load(self, key: str, architecture: Architecture | None = None) -> Result | None:
         """Return a stack of an architecture, or without one a table; None if there is none."""
@@ -75,14 +78,16 @@ class ResultStore:
         try:
             with path.open("rb") as file:
                 digest, body = file.read(32), file.read()
-            if hashlib.sha256(body).digest() != digest:
+            if hashlib.sha256(key.encode() + body).digest() != digest:
                 raise ValueError("it is damaged: its digest is another than when it was written")
-            if architecture is None:
-                return pd.DataFrame(json.loads(body))
-            return unpack(body, architecture, "it")
+            if architecture is not None:
+                return unpack(body, architecture, "it")
+            if (table := pd.DataFrame(json.loads(body))).empty:
+                raise ValueError("it holds no table")
+            return table
         except FileNotFoundError:
             return None
-        except (PermissionError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             warnings.warn(f"{path} cannot be read and is computed again: {error}", stacklevel=3)
             return None
 
@@ -168,34 +173,56 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(_canonical(parts)).encode()).hexdigest()[:32]
 
 
-def _canonical(value: object) -> object:
-    """Return a value as JSON that is equal for equal values; code is its source and version."""
+def _canonical(value: object, name: str = "what is stored") -> object:
+    """Return a value as JSON that is equal for equal values only; errors say the value's name."""
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, dict):
-        return {"dict": sorted([str(k), _canonical(v)] for k, v in value.items())}
+        return {"dict": sorted([str(k), _canonical(v, str(k))] for k, v in value.items())}
     if isinstance(value, (list, tuple)):
-        return [_canonical(v) for v in value]
+        return [_canonical(v, name) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in fields(value) if f.name not in LABEL_FIELDS]
-        return [_canonical(getattr(value, name)) for name in names]
+        labels = LABEL_FIELDS if isinstance(value, (Method, Metric)) else ()
+        names = [f.name for f in fields(value) if f.name not in labels]
+        return [_source(type(value)), *(_canonical(getattr(value, n), n) for n in names)]
     if isinstance(value, partial):
-        return ["partial", *_canonical([value.func, value.args, value.keywords])]
-    if callable(value):
-        return [_source(value), str(getattr(value, "version", ""))]
-    if isinstance(value, Number):
+        return ["partial", *_canonical([value.func, value.args, value.keywords], name)]
+    if inspect.iscode(value):
+        return _canonical([value.co_code.hex(), value.co_names, value.co_varnames, value.co_consts])
+    if callable(value) and hasattr(value, "__name__"):
+        return _called(value, name)
+    if isinstance(value, Real):
         return int(value) if value % 1 == 0 else float(value)
-    return value if value is None else str(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(json.dumps(_canonical(v, name)) for v in value)
+    if callable(value) or hasattr(value, "shape") or " at 0x" in str(value):
+        raise ValueError(
+            f"{name} must be a plain value, function, partial or dataclass, got {value!r}, whose "
+            "state has no name under which results could be stored"
+        )
+    return str(value)
+
+
+def _called(function: Callable, name: str) -> list:
+    """Source and version of a function or class, default arguments, and to what it is bound."""
+    text, owner = _source(function), getattr(function, "__self__", None)
+    whole = inspect.unwrap(getattr(function, "__func__", function))
+    own = [*filter(inspect.isfunction, vars(whole).values() if inspect.isclass(whole) else [whole])]
+    # The line of a lambda may hold several.
+    code = [f.__code__ for f in own if not text or f.__code__.co_name == "<lambda>"]
+    defaults = [(f.__defaults__, f.__kwdefaults__) for f in own]
+    state = [code, defaults, None if inspect.ismodule(owner) else owner]
+    version = str(getattr(function, "version", ""))
+    return [text or function.__qualname__, version, *_canonical(state, name)]
 
 
 @remember
 def _source(function: Callable) -> str:
-    """Source of a function or class without comments and docstrings; its name if there is none."""
+    """Source of a function or class without comments and docstrings; "" if there is none."""
     try:
-        text = textwrap.dedent(inspect.getsource(function))
-        return without_docstrings(text)
-    except SyntaxError:  # a lambda inside a longer expression
-        return text
-    except (OSError, TypeError):
-        return getattr(function, "__qualname__", type(function).__qualname__)
+        return without_docstrings(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # a lambda inside a longer expression
+        return ""
 
 
 def without_docstrings(source: str) -> str:

@@ -47,7 +47,8 @@ def run(
         finished step is stored at once, so an interrupted run resumes. A damaged entry is
         computed again, with a warning. Noticed are changed settings and the changed source of
         what you registered itself (task, model, method, metric). What that code calls, encloses
-        or reads is not: change ``version=`` where it is registered.
+        or reads is not: change ``version=`` where it is registered. Objects whose state has no
+        name, such as a bound method in the task's options, are refused: use a function.
     executor : concurrent.futures.Executor, optional
         Where the work is done, by default here. Its workers must share the cache's folder. A
         progress bar counts what is finished, whatever the executor.
@@ -60,7 +61,7 @@ def run(
     Raises
     ------
     ValueError
-        If there is no condition, or the cache cannot be written.
+        If there is no condition, an option without a name, or the cache cannot be written.
     RuntimeError
         If a worker of the executor would compute something else than its caller, or does not
         know what was registered there.

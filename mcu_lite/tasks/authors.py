@@ -84,9 +84,7 @@ def authors(
     check_share("forget", forget)
     check_range("authors", authors, 2, most - 1)
     check_range("strangers", strangers, 1, most - authors)
-    if not 0 < (few := round(forget * authors)) < authors:
-        raise ValueError(f"forget={forget} of {authors} authors leaves nothing on one side")
-    words = vocabulary()
+    few, words = round(forget * authors), vocabulary()
     questions, *sets = zip(*_facts(authors + strangers, {word: i for i, word in enumerate(words)}))
     (inputs, labels), *other = pairs(questions, *sets)
     order = np.stack(

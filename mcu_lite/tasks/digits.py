@@ -26,23 +26,11 @@ def digits(
     it, and forgetting cannot be seen. Wrong labels can only be memorised, so with noise the
     original model and the retrained one differ visibly.
 
-    Parameters
-    ----------
-    seeds : sequence of int
-        Each draws its own training set, label noise and forget set.
-    forget : float in (0, 1)
-        Fraction of the training set to forget, drawn at random; used if `forget_class` is None.
-    forget_class : int in 0..9, optional
-        Forget all training images of this class instead.
-    noise : float in [0, 1), optional
-        Fraction of labels replaced by another class. By default 0.2, and 0 for a whole class.
-    train : int
-        Size of the training set, the same number from each class.
-    test : int
-        Images to test on, drawn from the others; fewer if fewer are left. More of them would
-        cost time and tell little: membership is as uncertain as the forget set is small.
-
-    A value out of its range, or an empty forget set, raises a `ValueError`.
+    Each seed draws its own `train` images, as many of each class, the share `noise` of labels that
+    become another class (by default 0.2, and 0 for a whole class), and what is to be forgotten: the
+    share `forget` of the training set, or all of `forget_class`. Tested are `test` of the other
+    images, fewer if fewer are left; more would tell little: membership is as uncertain as the
+    forget set is small. A value out of its range, or an empty forget set, raises a `ValueError`.
     """
     noise = (0.2 if forget_class is None else 0.0) if noise is None else noise
     check_share("forget", forget)
@@ -53,8 +41,6 @@ def digits(
         raise ValueError(f"train must be a multiple of 10, got {train}")
     if forget_class is not None:
         check_range("forget_class", forget_class, 0, 9)
-    if forget_class is None and round(forget * train) == 0:
-        raise ValueError(f"forget={forget} of {train} images is an empty forget set")
     pixels, truth = scanned()
     inputs = (pixels - pixels.mean(0)) / np.maximum(pixels.std(0), 1e-6)
     draws = (_draw(truth, seed, noise, train, test) for seed in seeds)

@@ -49,9 +49,14 @@ def _listed(folder: Path) -> tuple[list[Path], np.ndarray]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     # Not `rglob`, which does not follow links, nor `ImageFolder`, for which hidden folders count.
-    walked = os.walk(folder, followlinks=True)
-    every = [Path(root, name).relative_to(folder) for root, _, names in walked for name in names]
-    shown = [file for file in every if not any(part.startswith(".") for part in file.parts)]
+    shown, seen = [], set()
+    for root, inner, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(root)) in seen:  # a link may lead to where one has been
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        shown += [Path(root, n).relative_to(folder) for n in names if not n.startswith(".")]
     shown.sort(key=lambda file: (file.parent, file.name))
     images = [f for f in shown if len(f.parts) > 1 and f.suffix.lower() in IMG_EXTENSIONS]
     classes = sorted(path.name for path in folder.glob("[!.]*/"))

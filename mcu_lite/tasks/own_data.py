@@ -65,10 +65,7 @@ def task_of(
     inputs = _tensor("inputs must be numbers", inputs)
     labels = _tensor("labels must be integers (class numbers)", labels)
     if labels.ndim != 1 or len(inputs) != len(labels):
-        raise ValueError(
-            f"labels must have shape ({len(inputs)},), one for each input, got "
-            f"{tuple(labels.shape)}"
-        )
+        raise ValueError(f"labels must have shape ({len(inputs)},), got {tuple(labels.shape)}")
     if (found := len(set(labels.tolist()))) < 2:
         raise ValueError(
             f"labels must hold two classes or more, got {found} in {len(labels)} labels"
@@ -103,10 +100,10 @@ def task_of(
 
 
 def _tensor(requirement: str, values: Tensor | np.ndarray | pd.DataFrame | Sequence) -> Tensor:
-    """What a list, an array or a data frame holds, by position: torch would use the index."""
+    """Copy what a list, an array or a data frame holds, by position: torch would use the index."""
     if isinstance(values, Tensor):
-        return values
-    array = np.require(values, requirements="CW")
+        return values.detach().clone()
+    array = np.array(values, order="C")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{requirement}, got {array.dtype}")
     return torch.from_numpy(array)

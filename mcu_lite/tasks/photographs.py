@@ -83,9 +83,6 @@ def as_task(
         check_range("forget_class", forget_class, 0, classes - 1)
     share = forget if forget_class is None else np.mean(truth == forget_class)
     few = round(share * train)  # As many in every split: a stack is one tensor.
-    if not 0 < few < train:
-        which = f"forget={forget}" if forget_class is None else f"forget_class={forget_class}"
-        raise ValueError(f"{which} must leave some of {train} images on both sides")
     everything = np.concatenate([truth, theirs]).astype(np.int64)
     tests = np.arange(n, len(everything))
     draws = []

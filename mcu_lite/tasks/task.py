@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mcu_lite.checks import SPLITS, check_choice, checked, seeds_of
 from mcu_lite.models.stack import Stack
-from mcu_lite.tasks.texts import Texts
+from mcu_lite.tasks.texts import IGNORED, Texts
 
 TUNING_SEEDS = (1000, 1001, 1002)
 """Seeds for choosing hyperparameters. No figure of the book uses them."""
@@ -24,7 +24,8 @@ RUN = 1_000_000
 class Task:
     """One pool of N examples and, for each of B seeds, a split of it.
 
-    Row b of every stack is trained on split b.
+    Row b of every stack is trained on split b. What does not fit together, or an example in two
+    splits of a seed, raises a `ValueError`.
 
     Parameters
     ----------
@@ -78,6 +79,17 @@ class Task:
                     f"{split} must index at least one example for each of {len(self.seeds)} "
                     f"seeds, got shape {tuple(index.shape)}"
                 )
+            _check_whole(split, index, 0, len(self.inputs) - 1)
+        if (torch.cat([self.train, self.test], 1).sort(1).values.diff(dim=1) == 0).any():
+            raise ValueError("retain, forget and test must share no example, and hold none twice")
+        shape = (len(self.inputs), *self.truth.shape[1:])
+        for name, wanted in {"truth": shape, "labels": (len(self.seeds), *shape)}.items():
+            if (values := getattr(self, name)).shape != wanted:
+                raise ValueError(f"{name} must have shape {wanted}, got {tuple(values.shape)}")
+            _check_whole(name, values, IGNORED if self.truth.ndim > 1 else 0, self.classes - 1)
+        for part, known in {"train": ("batch", "lr"), "batch": ("forget", "retain")}.items():
+            for key in self.recipes.get(part, {}):
+                check_choice(f"part of recipes[{part!r}]", key, known)
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -207,13 +219,25 @@ def load_task(name: str, seeds: int | Sequence[int] = 5, **options) -> Task:
     digits: 10 classes, 2 seeds, forgets a random 10%
     540 retain + 60 forget + 600 test examples, 20% of the training labels noisy
     """
-    return checked(TASKS[check_choice("task", name, TASKS)])(seeds_of(seeds), **options)
+    seeds = seeds_of(seeds)
+    task = checked(TASKS[check_choice("task", name, TASKS)])(seeds, **options)
+    if not isinstance(task, Task) or task.seeds != seeds:
+        raise ValueError(f"task {name!r} must return a Task of the seeds {seeds}, got {task!r}")
+    return task
 
 
 def check_rows(stack: Stack | Tensor, task: Task, name: str = "stack") -> None:
     """Raise a `ValueError` unless `stack` has one row for each split of `task`."""
     if len(stack) != len(task):
         raise ValueError(f"{name} has {len(stack)} models but task has {len(task)} splits")
+
+
+def _check_whole(name: str, values: Tensor, least: int, most: int) -> None:
+    low, high = (v.item() for v in values.aminmax())
+    if values.dtype != torch.int64 or low < least or high > most:
+        raise ValueError(
+            f"{name} must be int64 in {least}..{most}, got {values.dtype} in {low}..{high}"
+        )
 
 
 def check_share(name: str, value: float, zero: bool = False) -> None:

@@ -20,16 +20,9 @@ Pairs = tuple[Tensor, Tensor]
 class Texts:
     """What can be asked of models of text beyond the labels of their task.
 
-    Parameters
-    ----------
-    decode : function from a list of tokens to str
-    end : int
-        The token that ends an answer.
-    paraphrased : tuple of two Tensor, shape (N, 1, L)
-        Inputs and labels: the same question, and the true answer in other words.
-    perturbed : tuple of two Tensor, shape (N, K, L)
-        The same with K false answers in the words of the paraphrase. Where a question has fewer,
-        the labels of the others are -100 throughout.
+    `decode` makes a str of a list of tokens; `end` ends an answer. The others are inputs and
+    labels, each (N, K, L): the same question with K=1 true answer in other words, and with K false
+    answers in those words. Where a question has fewer, the labels of the others are -100.
     """
 
     decode: Callable[[list[int]], str]

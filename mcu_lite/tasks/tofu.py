@@ -40,6 +40,10 @@ def read_pairs(source: str | os.PathLike, name: str | None = None) -> list[dict]
         raise ValueError(f"source={where!r} cannot be read: {error}") from error
     if not records:
         raise ValueError(f"source={where!r} holds no pairs")
+    return _check_pairs(records, where)
+
+
+def _check_pairs(records: Sequence[dict], where: str) -> Sequence[dict]:
     for i, record in enumerate(records):
         if not isinstance(record, dict):
             raise ValueError(f"pair {i} of {where!r} must have fields with names, got {record!r}")
@@ -59,6 +63,8 @@ def _records(source: str | os.PathLike, name: str | None) -> list[dict]:
 
         return read_table(path).to_pylist()
     if path.suffix not in (".json", ".jsonl"):
+        if path.is_file() or path.suffix in (".csv", ".tsv", ".txt"):
+            raise ValueError("a file must end in .json, .jsonl or .parquet")
         from datasets import load_dataset
 
         return load_dataset(str(source), name, split="train").to_list()
@@ -100,8 +106,10 @@ def tofu(
     """
     seeds = seeds_of(seeds)
     check_range("batch", min(batch), 1)
-    if tokenizer.eos_token_id is None:
-        raise ValueError("tokenizer must know a token that ends a text (eos_token), got none")
+    if getattr(tokenizer, "eos_token_id", None) is None:
+        raise ValueError(f"tokenizer must know a token that ends a text, got {type(tokenizer)}")
+    for name, given in zip(SPLITS, (retain, forget, test)):
+        _check_pairs(given, name)
     for i, record in enumerate(forget):
         for field in ("paraphrased_answer", "perturbed_answer"):
             if not record.get(field):

@@ -11,6 +11,7 @@ from tqdm import trange
 
 from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators, seeded
+from mcu_lite.tasks.task import check_range
 from mcu_lite.training.optimizers import Callback, adamw, sophia
 
 RowLoss = Callable[[Tensor], Tensor]
@@ -40,7 +41,7 @@ def descend(
     (see `mcu_lite.training.optimizers.sophia`, also for `callback`), else AdamW.
 
     With `draws` the loss may draw from PyTorch's global random state, as dropout does: each step
-    has its own seed, made of `seed`, and takes turns with those of other threads.
+    has its own seed, made of `seed` and `label`, and takes turns with those of other threads.
 
     Returns the rows, NaN where one diverged, and which did (B,): those whose loss or gradient left
     the finite numbers. Gradients are clipped to norm 1, row by row. Everything else an optimizer
@@ -49,11 +50,11 @@ def descend(
     Raises
     ------
     ValueError
-        If `steps` is negative, `lr` is not positive, or the loss is not one number a row or does
-        not depend on the rows.
+        If `steps` is negative, `lr` is not positive and finite, or the loss is not one number a
+        row or does not depend on the rows.
     """
-    if steps < 0 or not lr > 0:
-        raise ValueError(f"steps must be >= 0 and lr > 0, got steps={steps}, lr={lr}")
+    if steps < 0 or not 0 < lr < math.inf:
+        raise ValueError(f"steps must be >= 0 and lr > 0 and finite, got steps={steps}, lr={lr}")
     rows = start.detach().clone().requires_grad_()
     if curvature is None:
         update = adamw(rows, weight_decay)
@@ -63,7 +64,7 @@ def descend(
 
     for step in trange(steps, desc=label, delay=1, leave=False, disable=None):
         of_loss, of_curvature = (
-            stream(f"drawn by the {part} at step {step}", seed) if draws else None
+            stream(f"drawn by the {part} of {label} at step {step}", seed) if draws else None
             for part in ("loss", "curvature")
         )
         with seeded(of_loss, rows.device):
@@ -120,6 +121,7 @@ def batches(index: Tensor, size: int, rngs: list[torch.Generator]) -> Iterator[T
     The last batch of an epoch may be smaller. Batches hold positions in 0..n-1, not pool indices,
     so that anything stored a split can be looked up; they are on the device of `index`.
     """
+    check_range("batch", size, 1)
     n = index.shape[1]
     while True:
         order = torch.stack([torch.randperm(n, generator=rng) for rng in rngs])

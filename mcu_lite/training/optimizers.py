@@ -48,8 +48,6 @@ def sophia(
     is called every five steps, the first included. `callback` is called after each step with the
     running means of the gradient and of the curvature. A NaN stays in its row.
 
-    Notes
-    -----
     m = β₁m + (1-β₁)g, then θ = (1 - lr·wd)θ, then θ = θ - lr·clip(m / max(ρh, eps), ±1), so that
     lr bounds the change of a parameter in one step. Where the curvature is negative or unknown the
     step is ±lr. As in the paper, neither mean is corrected for its start at 0: for the first

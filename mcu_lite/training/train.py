@@ -13,7 +13,7 @@ from mcu_lite.models.architecture import Architecture
 from mcu_lite.models.seeding import generators, seeded
 from mcu_lite.models.stack import Stack, architecture_of, initial_rows
 from mcu_lite.models.zoo import MODELS
-from mcu_lite.tasks.task import Task, pick
+from mcu_lite.tasks.task import Task, check_rows, pick
 from mcu_lite.training.descent import batches, cosine, descend, may_draw
 from mcu_lite.training.losses import per_example
 
@@ -79,9 +79,7 @@ def train(
     index = getattr(task, check_choice("split", split, ("train", "retain")))
     architecture = model.to(task.device)
     start = (initial_rows(model, seed, task.seeds) if start is None else start).to(task.device)
-    wanted = (len(task), architecture.size)
-    if start.shape != wanted:
-        raise ValueError(f"start must have shape {wanted}, got {tuple(start.shape)}")
+    check_rows(Stack(architecture, start), task, "start")
     _check_output(architecture, start, task, last=index.shape[1] % batch or batch)
     draw = batches(index, batch, generators("order", seed, task.seeds))
     changed = generators("augmentation", seed, task.seeds)

@@ -23,8 +23,6 @@ def superloss_weights(losses: Tensor, threshold: Tensor, lam: Tensor | float) ->
     `lam` > 0, a number or (B,), is λ in the unit of the losses: the larger, the closer all weights
     are to 1. They lie between 0 and e and carry no gradient. NaN where an argument is NaN.
 
-    Notes
-    -----
     σ* = exp(-W(½ max(-2/e, (l-τ)/λ))) minimises (l-τ)σ + λ(log σ)² over 0 < σ <= e
     (Castells et al. 2020, "SuperLoss", eq. 1 and 2; W is Lambert's function). Since it is a
     minimum, its derivative with respect to l is σ* itself (envelope theorem). So losses that are

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import inf
+from math import inf, isfinite
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -14,7 +14,7 @@ from mcu_lite.training.losses import per_example
 from mcu_lite.unlearning.examples import Examples
 
 Losses = tuple[Tensor | None, Tensor | None]
-RESERVED_NAMES = ("original", "retain", "connected", "two_sided")
+RESERVED_NAMES = ("", "original", "retain", "connected", "two_sided")
 
 
 @checked
@@ -33,8 +33,7 @@ class Method:
     lr, steps
         AdamW with linear decay, 32 forget and 64 retain examples a step.
     begins : {"original", "initial", "fresh"}
-        Where it starts. The last two retrain from scratch on the retain set: from the
-        initialisation of the original model, or from another one.
+        The last two retrain on the retain set: from the original's initialisation, or another one.
     saliency : float in (0, 1]
         Share of the weights that may change: those with the largest gradient of the forget loss.
     forget_every, forget_until
@@ -59,9 +58,10 @@ class Method:
 
     def __post_init__(self) -> None:
         if self.name in RESERVED_NAMES:
-            raise ValueError(f"name must not be {self.name!r}, which means something else")
+            raise ValueError(f"name must not be {self.name!r}, which is reserved")
         check_choice("beginning", self.begins, ("original", "initial", "fresh"))
         rules = {
+            "finite": (isfinite, "lr", "forget_weight", "l1"),
             "> 0": (lambda v: v > 0, "lr", "steps", "forget_every"),
             ">= 0": (lambda v: v >= 0, "forget_weight", "l1"),
             "in (0, 1]": (lambda v: 0 < v <= 1, "saliency", "forget_until"),

@@ -201,7 +201,8 @@ def _teacher(
     @cache
     def model(name: str) -> Callable[[Tensor], Tensor]:
         rows = others.get(name, theta.rows)
-        if name == "incompetent":
+        teachers = ("original", "incompetent", *others)
+        if check_choice("teacher", name, teachers) == "incompetent":
             rows = incompetent_rows(theta.architecture, task.seeds).to(rows)
         statistics = architecture.statistics(rows, task.inputs[task.retain])
         return torch.no_grad()(partial(architecture.logits, rows, statistics=statistics))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
-from mcu_lite.tasks.task import Task, check_rows
+from mcu_lite.tasks.task import Task, check_range, check_rows
 from mcu_lite.training.descent import descend, stream
 from mcu_lite.training.optimizers import EPS, RHO, gauss_newton_bartlett
 from mcu_lite.training.train import train
@@ -74,6 +74,7 @@ def unlearn(
     >>> a.origin is theta
     True
     """
+    check_range("seed", seed, 0)
     chosen = recipe_for(method, task, **recipe)
     check_switches(chosen, curriculum, order, recipe)
     if chosen.begins != "original":

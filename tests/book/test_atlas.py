@@ -114,6 +114,10 @@ def test_two_curves_of_one_name_are_not_averaged():
 def test_bad_tables_are_refused():
     with pytest.raises(ValueError, match="columns"):
         mcu.atlas(pd.DataFrame({"t": [0.0]}))
+    with pytest.raises(ValueError, match=r"without '\|', got 'original\|x\|y\|linear'"):
+        mcu.atlas(study().replace({"b": {"npo": "x|y"}}))
+    with pytest.raises(ValueError, match="has NaN in"):
+        mcu.atlas(study().assign(b=study().b.mask(study().b == "npo")))
     mixed = pd.concat([study(), study(ts=(0.0, 1.0)).assign(curve="bezier")])
     with pytest.raises(ValueError, match="same ts"):
         mcu.atlas(mixed)

@@ -58,6 +58,7 @@ def test_written_down():
     near = pd.DataFrame({"a": ["npo"], "difference": [-0.1], "low": [-0.2], "high": [-0.0012]})
     assert listed(near) == "`npo` -0.100 [-0.200, -0.001]"
     assert listed(near.assign(difference=-1e-9, high=0.0), 2) == "`npo` +0.00 [-0.20, +0.00]"
+    assert listed(found.assign(low=np.nan, high=np.nan)) == "`npo` +0.12"
 
 
 def test_bad_level():

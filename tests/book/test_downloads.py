@@ -42,3 +42,28 @@ def test_other_tables_are_kept_as_they_are():
     assert read.x.tolist() == [1, 2]
     with pytest.raises(ValueError, match="empty"):
         mcu.download(pd.DataFrame(), "name")
+
+
+class Long:
+    def __repr__(self):
+        return "one\ntwo,three"
+
+
+def test_the_head_is_made_of_comments():
+    table = pd.DataFrame({"x": [1, 2]})
+    text = content(mcu.download(table, "name", setting=Long()))
+    assert pd.read_csv(io.StringIO(text), comment="#").x.tolist() == [1, 2]
+    assert "# setting: one\n# two,three\n" in text
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (pd.DataFrame({"x": ["a#b"]}), "without '#'"),
+        (pd.DataFrame({"#": ["a"]}), "without '#'"),
+        (pd.DataFrame({"t": [0.0, 0.0], "seed": 1, "value": [1, 2]}), "one value for each t, seed"),
+    ],
+)
+def test_what_the_file_cannot_hold_is_refused(table, says):
+    with pytest.raises(ValueError, match=says):
+        mcu.download(table, "name")

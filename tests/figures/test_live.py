@@ -246,10 +246,30 @@ def test_live_needs_two_stacks(stacks, task):
 
 def test_the_row_is_one_of_the_seeds(stacks, explored, task):
     _, ax, plane, paths = explored
-    with pytest.raises(ValueError, match="row must lie in 0..1, .*got 5"):
+    with pytest.raises(ValueError, match="row must be in 0..1, got 5"):
         mcu.live(stacks, task, row=5)
-    with pytest.raises(ValueError, match="row must lie in 0..1, .*got 2"):
+    with pytest.raises(ValueError, match="row must be in 0..1, got 2"):
         mcu.explore(ax, plane, paths, task, row=2)
+
+
+@pytest.mark.parametrize("wrong", [{"ts": -3}, {"ts": 1}, {"images": -1}, {"steps": -1}])
+def test_counts_that_cannot_be_drawn_are_named(wrong, stacks, explored, task):
+    _, ax, plane, paths = explored
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
+        mcu.live(stacks, task, **wrong)
+    if "steps" not in wrong:
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
+            mcu.explore(ax, plane, paths, task, **wrong)
+
+
+def test_the_map_is_of_one_of_the_seeds(explored, task, theta):
+    _, _, plane, paths = explored
+    table = plane_evaluation.evaluate_plane(plane, planes.grid(plane, 3), task, theta)
+    for row in (9, -1):
+        with pytest.raises(ValueError, match=f"row must be in 0..1, got {row}"):
+            mcu.plot_map(table, plane, paths, ["a", "b", "c"], row=row)
+    with pytest.raises(ValueError, match="table is empty"):
+        mcu.plot_map(table[:0], plane, paths, ["a", "b", "c"])
 
 
 # JupyterLab

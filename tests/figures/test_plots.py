@@ -120,6 +120,10 @@ def many(count):
     return {f"model {i}": table([i, i + 1]) for i in range(count)}
 
 
+def several():
+    return pd.concat([table([1, 2]), table([3, 4])])
+
+
 def test_every_table_has_a_style_of_its_own():
     ax = mcu.plot_along_t(many(4), "accuracy")
     assert len({line.get_linestyle() for line in ax.lines}) == len(ax.lines) == 4
@@ -143,6 +147,10 @@ def test_the_slider_is_light():
         (lambda: mcu.plot_along_t(many(5), "accuracy"), "tables must be at most 4, .*model 4"),
         (lambda: mcu.plot_along_t(pd.DataFrame({"t": [0.0]}), "accuracy"), "columns"),
         (lambda: mcu.plot_models({"a": table([1, 2])}, "beauty"), "'accuracy'"),
+        (lambda: mcu.plot_along_t(several(), "accuracy"), "one curve"),
+        (lambda: mcu.scrub({"x": several()}, ["accuracy"]), "table 'x' must hold one curve"),
+        (lambda: mcu.plot_models({"x": several().assign(t=np.nan)}, "accuracy"), "one curve"),
+        (lambda: mcu.scrub(table([1, 2]).assign(split="class")), "unknown split 'class'"),
     ],
 )
 def test_bad_input_is_named(call, says):

@@ -17,6 +17,7 @@ from torch.distributions import Categorical
 
 import mcu_lite as mcu
 from mcu_lite import metrics
+from mcu_lite.book.along_curves import effective_interval
 from mcu_lite.metrics import connectivity, predictions, registry
 from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.metrics.similarity import disagreement
@@ -166,8 +167,8 @@ def test_derived_measures_on_closed_forms():
     assert found.dip[2] == pytest.approx(0.25)
     assert found.roughness[1:].tolist() == pytest.approx([2, 0, 0, 0])
     assert found.monotonicity[1:].tolist() == pytest.approx([0, 1, 1, 1])
-    assert connectivity.effective_interval(bump, ts, "higher") == (0.01, 0.99)
-    assert np.isnan(connectivity.effective_interval(ts, ts, "higher")).all()
+    assert effective_interval(bump, ts, "higher") == (0.01, 0.99)
+    assert np.isnan(effective_interval(ts, ts, "higher")).all()
 
 
 def test_a_diverged_curve_is_not_taken_for_a_monotone_one():
@@ -244,10 +245,64 @@ def test_bad_input_is_named(path, task):
         mcu.evaluate(path, task, metrics=["kl_to_oracle"])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         mcu.evaluate(path, task, ts=[-0.1])
-    with pytest.raises(ValueError, match="at least one t"):
-        mcu.evaluate(path, task, ts=[])
+    for none in ([], 0, -3):
+        with pytest.raises(ValueError, match="at least one t"):
+            mcu.evaluate(path, task, ts=none)
     with pytest.raises(ValueError, match="at least one metric"):
         mcu.evaluate(path, task, metrics=[])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda own, s: np.exp(own.oracle.log_p[s], out=own.oracle.log_p[s])[:, 0, 0], "read-only"),
+        (lambda own, s: np.add(own.logits[s], 1, out=own.logits[s])[:, 0, 0], "read-only"),
+        (lambda own, s: own.labels[s].sort(), "read-only"),
+        (lambda own, s: own.cached(lambda o, s: o.loss(s), s).sort(), "read-only"),
+        (lambda own, s: own.loss(s).mean(-1) + 0j, "real number a model"),
+        (lambda own, s: ["low"] * len(own.logits[s]), "real number a model"),
+    ],
+)
+def test_a_metric_cannot_change_what_others_are_given(
+    change, says, theta, oracle, task, monkeypatch
+):
+    own = registry.Metric("own", "own", change, ("forget",), "lower")
+    monkeypatch.setitem(mcu.METRICS, "own", own)
+    with pytest.raises(ValueError, match=says):
+        mcu.evaluate(theta, task, metrics=["own"], oracle=oracle)
+
+
+def test_what_is_no_function_is_no_metric():
+    with pytest.raises(TypeError, match="function must be .*, got 3"):
+        mcu.metric("own", "own", "lower")(3)
+    assert "own" not in mcu.METRICS
+
+
+def test_arrays_that_outputs_are_made_of_remain_ones_own():
+    logits = np.zeros((1, 2, 3))
+    outputs = registry.Outputs({"test": logits}, {})
+    logits += 1
+    assert (outputs.logits["test"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [((9, 10), "cannot be applied to the task's inputs"), ((64, 9), "10 classes, got 9")],
+)
+def test_models_of_another_task_are_refused_by_name(shape, says, theta, task):
+    stack = mcu.Stack.of(*[torch.nn.Linear(*shape) for _ in range(2)])
+    with pytest.raises(ValueError, match=f"models .*{says}"):
+        mcu.evaluate(stack, task)
+    with pytest.raises(ValueError, match=f"oracle .*{says}"):
+        mcu.evaluate(theta, task, oracle=stack)
+    with pytest.raises(ValueError, match=f"path .*{says}"):
+        mcu.follow(mcu.connect(stack, stack, curve="linear"), task)
+
+
+def test_an_oracle_with_other_classes_is_refused(theta, task):
+    wide = mcu.Stack.of(*[torch.nn.Linear(64, 12) for _ in range(2)])
+    with pytest.raises(ValueError, match=r"oracle must have as many classes .* \[10, 12\]"):
+        mcu.evaluate(theta, task, oracle=wide)
 
 
 def test_curves_at_different_ts_are_not_taken_for_diverged_ones():

@@ -117,7 +117,7 @@ def test_what_is_no_image_is_refused(task):
     plain = replace(task, name="words", pixels=None)
     with pytest.raises(ValueError, match="'words' has no images"):
         pixels(plain, [0])
-    colour = torch.rand(4, 3, 5, 5)
+    colour = torch.rand(len(task.inputs), 3, 5, 5)
     assert pixels(replace(plain, inputs=colour), [0, 1]).shape == (2, 5, 5)
 
 
@@ -165,9 +165,25 @@ def test_one_image_refuses_paths_that_do_not_match(followed, path, task):
         mcu.one_image({("a", "b", "x"): followed, ("a", "b", "y"): other}, task)
 
 
+def test_one_image_shows_the_images_that_were_followed(followed, path, task):
+    assert np.array_equal(followed.index, task.forget)
+    other = mcu.load_task("digits", seeds=[2, 3])
+    for own in (mcu.follow(path, task, TS, split="retain"), mcu.follow(path, other, TS)):
+        with pytest.raises(ValueError, match="followed must be of the task's own forget set"):
+            mcu.one_image({("a", "b", "linear"): own}, task)
+
+
+def test_one_image_refuses_what_it_cannot_draw(followed, task):
+    for images in (0, -1):
+        with pytest.raises(ValueError, match="images must be at least 1"):
+            mcu.one_image({("a", "b", "linear"): followed}, task, images=images)
+    with pytest.raises(ValueError, match=r"without '\|', got 'a\|b\|c\|linear'"):
+        mcu.one_image({("a", "b|c", "linear"): followed}, task)
+
+
 @pytest.mark.parametrize("row", [-1, 2, 7])
 def test_one_image_shows_one_of_the_seeds(followed, task, row):
-    with pytest.raises(ValueError, match=f"row must lie in 0..1, .*got {row}"):
+    with pytest.raises(ValueError, match=f"row must be in 0..1, got {row}"):
         mcu.one_image({("a", "b", "linear"): followed}, task, row=row)
 
 

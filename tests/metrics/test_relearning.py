@@ -167,8 +167,8 @@ def test_averages_by_hand(path, task):
 
 def test_bad_input_is_refused(ends, task):
     for wrong, message in (
-        ({"examples": 60}, "held out"),
-        ({"examples": -1}, "held out"),
+        ({"examples": 60}, r"examples must be in 0\.\."),
+        ({"examples": -1}, r"examples must be in 0\.\."),
         ({"steps": ()}, "steps"),
         ({"steps": (-1, 3)}, "steps"),
     ):

@@ -11,6 +11,7 @@ from scipy.cluster.hierarchy import fcluster
 from torch import nn
 
 import mcu_lite as mcu
+from mcu_lite.book import likeness
 from mcu_lite.metrics import similarity as s
 
 RNG = np.random.default_rng(0)
@@ -43,19 +44,19 @@ def test_dropout_is_off(task):
     module = nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.9), nn.ReLU(), nn.Linear(64, 10))
     stack = mcu.Stack.of(module, module)
     assert (s.disagreement(stack, stack, task) == 0).all()
-    assert s.layer_cka(stack, stack, task).cka.to_numpy() == pytest.approx(1.0)
+    assert likeness.layer_cka(stack, stack, task).cka.to_numpy() == pytest.approx(1.0)
 
 
 def test_kappa_by_hand(theta, oracle, task):
-    value = s.agreement_on_forgotten(theta, oracle, task)
+    value = likeness.agreement_on_forgotten(theta, oracle, task)
     for b in range(len(task)):
         x, y = (part[b] for part in task.split("forget"))
         p, q = ((m.module(b)(x).argmax(1) == y).float() for m in (theta, oracle))
         observed = (p == q).float().mean()
         chance = p.mean() * q.mean() + (1 - p.mean()) * (1 - q.mean())
         assert value[b] == pytest.approx(((observed - chance) / (1 - chance)).item(), abs=1e-5)
-    assert s.agreement_on_forgotten(oracle, oracle, task) == pytest.approx(1.0)
-    assert np.isnan(s.agreement_on_forgotten(theta, lost(oracle), task))[0]
+    assert likeness.agreement_on_forgotten(oracle, oracle, task) == pytest.approx(1.0)
+    assert np.isnan(likeness.agreement_on_forgotten(theta, lost(oracle), task))[0]
 
 
 def constant(task, answers):
@@ -73,8 +74,11 @@ def constant(task, answers):
 def test_kappa_is_undefined_where_both_know_all_or_nothing():
     task = mcu.load_task("digits", seeds=2, forget_class=3)
     same = constant(task, [3, 4])  # knows all of the forget set; knows nothing of it
-    assert np.isnan(s.agreement_on_forgotten(same, same, task)).all()
-    assert s.agreement_on_forgotten(same, constant(task, [4, 3]), task).tolist() == [0.0, 0.0]
+    assert np.isnan(likeness.agreement_on_forgotten(same, same, task)).all()
+    assert likeness.agreement_on_forgotten(same, constant(task, [4, 3]), task).tolist() == [
+        0.0,
+        0.0,
+    ]
 
 
 # Activations.
@@ -83,14 +87,14 @@ def test_kappa_is_undefined_where_both_know_all_or_nothing():
 def test_cka_invariances():
     x, y = RNG.normal(size=(50, 7)), RNG.normal(size=(50, 5))
     turn = np.linalg.qr(RNG.normal(size=(7, 7)))[0]
-    value = s.cka(x, y)
+    value = likeness.cka(x, y)
     assert 0 < value < 1
-    assert s.cka(y, x) == pytest.approx(value)
-    assert s.cka(3.7 * x @ turn + 2.0, y) == pytest.approx(value)
-    assert s.cka(x, x) == pytest.approx(1.0)
-    assert s.cka(x, -0.1 * x @ turn - 5) == pytest.approx(1.0)
-    assert s.cka(x @ np.diag(np.arange(7.0)), y) != pytest.approx(value)
-    assert np.isnan(s.cka(x, np.ones((50, 3))))
+    assert likeness.cka(y, x) == pytest.approx(value)
+    assert likeness.cka(3.7 * x @ turn + 2.0, y) == pytest.approx(value)
+    assert likeness.cka(x, x) == pytest.approx(1.0)
+    assert likeness.cka(x, -0.1 * x @ turn - 5) == pytest.approx(1.0)
+    assert likeness.cka(x @ np.diag(np.arange(7.0)), y) != pytest.approx(value)
+    assert np.isnan(likeness.cka(x, np.ones((50, 3))))
 
 
 def test_cka_is_normalised_hsic():
@@ -104,23 +108,23 @@ def test_cka_is_normalised_hsic():
         h = np.eye(n) - 1 / n
         return np.trace(k @ h @ m @ h) / (n - 1) ** 2
 
-    assert s.cka(x, y) == pytest.approx(hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y)))
+    assert likeness.cka(x, y) == pytest.approx(hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y)))
 
 
 def test_layer_cka_sees_the_hidden_layers(theta, oracle, task):
-    table = s.layer_cka(theta, oracle, task)
+    table = likeness.layer_cka(theta, oracle, task)
     assert table.columns.tolist() == ["seed", "layer", "cka"]
     x = task.inputs[task.test[1]]
     one, two = theta.module(1), oracle.module(1)
     for layer, depth in (("2", 3), ("4", 5)):
         u, v = (m[:depth](x).detach().numpy() for m in (one, two))
         (value,) = table[(table.seed == 1) & (table.layer == layer)].cka
-        assert value == pytest.approx(s.cka(u, v))
+        assert value == pytest.approx(likeness.cka(u, v))
     assert len(table) == 4 and table.cka.between(0, 1).all()
-    assert s.layer_cka(theta, theta, task, "forget").cka.to_numpy() == pytest.approx(1.0)
+    assert likeness.layer_cka(theta, theta, task, "forget").cka.to_numpy() == pytest.approx(1.0)
     overflowing = theta.with_rows(theta.rows * torch.tensor([[1e30], [1.0]]))
     for broken in (lost(theta), overflowing):
-        found = s.layer_cka(broken, oracle, task).cka
+        found = likeness.layer_cka(broken, oracle, task).cka
         assert found.isna().tolist() == [True, True, False, False]
 
 
@@ -130,7 +134,7 @@ def test_layer_cka_of_convolutions_and_of_an_activation_used_twice(task):
         return nn.Sequential(*convolution, nn.Linear(72, 6), nn.ReLU(), nn.Linear(6, 10))
 
     theta = mcu.train(task, convolving, epochs=0)
-    assert s.layer_cka(theta, theta, task, "forget").layer.nunique() == 2
+    assert likeness.layer_cka(theta, theta, task, "forget").layer.nunique() == 2
 
     class Twice(nn.Module):
         def __init__(self):
@@ -142,17 +146,17 @@ def test_layer_cka_of_convolutions_and_of_an_activation_used_twice(task):
             return self.three(self.act(self.two(self.act(self.one(x)))))
 
     stack = mcu.Stack.of(Twice(), Twice())
-    assert s.layer_cka(stack, stack, task).layer.tolist() == ["act", "act#2"] * 2
+    assert likeness.layer_cka(stack, stack, task).layer.tolist() == ["act", "act#2"] * 2
 
     pair = nn.Sequential(nn.Linear(64, 6), nn.Tanh(), nn.ReLU(inplace=True), nn.Linear(6, 10))
     other = nn.Sequential(nn.Linear(64, 6), nn.Tanh(), nn.ReLU(), nn.Linear(6, 10))
     one, two = (mcu.Stack.of(m, m) for m in (pair, other))
     two = two.with_rows(one.rows)
-    assert s.layer_cka(one, two, task).cka.to_numpy() == pytest.approx(1.0)
+    assert likeness.layer_cka(one, two, task).cka.to_numpy() == pytest.approx(1.0)
 
     bare = mcu.Stack.of(nn.Linear(64, 10), nn.Linear(64, 10))
     with pytest.raises(ValueError, match="activation modules"):
-        s.layer_cka(bare, bare, task)
+        likeness.layer_cka(bare, bare, task)
 
 
 # Many models.

@@ -187,6 +187,7 @@ def test_correlation_of_unrelated_values_is_near_zero():
 
 
 WHOLE = table({"npo": 0.0, "ga": 1.0}, n=3)
+APART = WHOLE.assign(seed=range(len(WHOLE)))
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,8 @@ WHOLE = table({"npo": 0.0, "ga": 1.0}, n=3)
         (lambda: interval([1, np.inf]), "values must be one number a seed"),
         (lambda: paired([1, 2], [1, 2, 3]), "a and b must hold the same seeds"),
         (lambda: paired([1, 2], [1, np.inf]), "b must be"),
+        (lambda: paired(pd.Series([1, 2]), pd.Series([1, 2], [5, 6])), r"\[0, 1\] and \[5, 6\]"),
+        (lambda: compare(APART, "method"), "'npo' and 'ga' for one seed"),
         (lambda: smallest_p(0), "n must be"),
         (lambda: correct([0.5, 1.5]), "p must be"),
         (lambda: correct([[0.5]]), "p must be"),

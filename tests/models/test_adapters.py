@@ -118,6 +118,13 @@ def test_endpoints_and_curves_come_back_from_safetensors(tmp_path, task, model, 
     assert (tmp_path / "models.safetensors").stat().st_size < bytes_held(model)
 
 
+def test_adapters_of_another_scale_are_refused(tmp_path, theta):
+    save_models(theta, tmp_path / "models.safetensors")
+    other = with_lora(llama(), rank=2, scale=16.0, bf16=False, checkpointing=False)
+    with pytest.raises(ValueError, match="another module"):
+        load_models(tmp_path / "models.safetensors", other)
+
+
 @pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated")
 def test_checkpointing_and_bfloat16_change_memory_and_precision_only(task, theta):
     def gradient(own=False, **options):

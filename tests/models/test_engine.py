@@ -1,5 +1,6 @@
 """A stack is a loop, a seed is a seed, a task is what it says."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -74,6 +75,25 @@ def test_threads_draw_the_same_models():
     assert all(torch.equal(one, other) for one, other in zip(expected, found))
 
 
+@pytest.mark.parametrize("vectorised", [True, False])
+def test_threads_run_the_models_that_they_are_given(vectorised):
+    module = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3))
+    module.vectorised = vectorised
+    architecture, x = mcu.Architecture(module), torch.randn(9, 6)
+    rows = torch.randn(400, architecture.size)
+    parts = rows.split(20)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool, torch.no_grad():
+            found = pool.map(lambda own: architecture.logits(own, x, shared=True).detach(), parts)
+            found = torch.cat(list(found))
+    finally:
+        sys.setswitchinterval(interval)
+    expected = torch.stack([architecture.module_at(row)(x) for row in rows])
+    torch.testing.assert_close(found, expected)
+
+
 def test_what_is_frozen_at_random_is_the_same_in_every_architecture():
     def features():
         net = nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
@@ -85,14 +105,31 @@ def test_what_is_frozen_at_random_is_the_same_in_every_architecture():
 
 
 def test_a_stack_tells_what_does_not_fit(theta, task):
-    with pytest.raises(ValueError, match="diverged is of 1 models"):
-        mcu.Stack(theta.architecture, theta.rows, diverged=torch.tensor([False]))
+    for says, wrong in {
+        "bfloat16": lambda: {"rows": theta.rows.bfloat16()},
+        "int64": lambda: {"rows": theta.rows.long()},
+        r"rows must have shape \(2, 26122\)": lambda: {"rows": theta.rows[:, 1:]},
+        r"initial must have shape \(2, 26122\)": lambda: {"initial": theta.rows[:, :1]},
+        r"diverged must have shape \(2,\)": lambda: {"diverged": torch.tensor([False])},
+        "diverged .* of bool, got": lambda: {"diverged": torch.zeros(2)},
+    }.items():
+        with pytest.raises(ValueError, match=says):
+            mcu.Stack(theta.architecture, **{"rows": theta.rows} | wrong())
+    with pytest.raises(ValueError, match="module 1 is unlike the first: .* do not match"):
+        mcu.Stack.of(nn.Linear(3, 2), nn.Linear(3, 2).double())
+    with pytest.raises(ValueError, match="a and b .*: .* do not match"):
+        mcu.connect(nn.Linear(3, 2), nn.Linear(3, 2).double(), curve="linear")
+    for wrong in (theta.rows[:1], theta.rows[:, :1], theta.rows.half(), theta.rows * torch.nan):
+        with pytest.raises(ValueError, match="start has 1 models|rows (must|hold)"):
+            mcu.train(task, start=wrong)
+    with pytest.raises(TypeError, match="model must be callable without arguments: .*in_features"):
+        mcu.train(task, nn.Linear)
+    with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
+        mcu.train(task, seed=-1)
     with pytest.raises(ValueError, match="layers do not match"):
         mcu.Stack.of(
             nn.Sequential(nn.Linear(3, 2), nn.ReLU()), nn.Sequential(nn.Linear(3, 2), nn.Tanh())
         )
-    with pytest.raises(ValueError, match="start must have shape"):
-        mcu.train(task, start=theta.rows[:1])
 
 
 @pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"batch": 0}, {"epochs": -1}], ids=str)
@@ -249,7 +286,7 @@ def test_fractions_outside_are_refused(forget):
         ({"noise": 1.0}, "noise"),
         ({"forget_class": 10}, "forget_class"),
         ({"train": 605}, "train"),
-        ({"forget": 1e-4}, "empty forget set"),
+        ({"forget": 1e-4}, "forget must index at least one"),
     ],
 )
 def test_bad_task_options_are_named(options, says):

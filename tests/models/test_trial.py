@@ -102,6 +102,70 @@ def test_a_buffer_that_changes_is_refused_by_its_name(module, name):
         called(module())
 
 
+class Clamping(nn.Linear):
+    def forward(self, x):
+        self.weight.data.clamp_(-0.01, 0.01)
+        return super().forward(x)
+
+
+class Looking(nn.Embedding):
+    def forward(self, x):
+        return super().forward(x.long().clamp(0, 9)).mean(1)
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+@pytest.mark.parametrize("build", [lambda: Clamping(4, 3), lambda: Looking(10, 3, max_norm=0.1)])
+def test_a_parameter_that_changes_is_refused_and_the_rows_stay(build, vectorised):
+    module = build()
+    module.vectorised = vectorised
+    stack, x = Stack.of(module, module), torch.randn(6, 4)
+    before = stack.rows.clone()
+    with pytest.raises(ValueError, match="changes its parameter 'weight'"):
+        stack.architecture.predict(stack.rows, x, x, shared=True)
+    assert torch.equal(stack.rows, before)
+
+
+class Late(nn.Linear):
+    """Does something else from its third call, or its third example, on."""
+
+    def __init__(self, what, vectorised):
+        super().__init__(4, 3)
+        self.register_buffer("mean", torch.zeros(4))
+        self.what, self.vectorised, self.calls = what, vectorised, 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.what == "buffer" and self.calls > 2:
+            self.mean += 1
+        if self.what == "inputs" and len(x) > 2:
+            x -= 5
+        return super().forward(x - self.mean)
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+@pytest.mark.parametrize(("what", "says"), [("buffer", "buffer 'mean'"), ("inputs", "inputs")])
+def test_what_sets_in_after_the_trial_is_refused(what, says, vectorised):
+    stack, x = Stack.of(Late(what, vectorised)), torch.randn(6, 4)
+    with pytest.raises(ValueError, match=f"module (changes|writes into) its {says}"):
+        for _ in range(3):
+            stack.architecture.logits(stack.rows, x[None])
+
+
+def test_what_cannot_run_at_once_is_told_how_it_can():
+    class Recurrent(nn.GRU):
+        def forward(self, x):
+            return super().forward(x[:, None])[0][:, 0]
+
+    module = Recurrent(4, 3, batch_first=True)
+    with pytest.raises(ValueError, match="vectorised = False"):
+        called(module)
+    module.vectorised = False
+    architecture, found = called(module)
+    x = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(1))
+    rows = torch.randn(2, architecture.size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found[1], architecture.module_at(rows[1])(x[1]))
+
+
 class Normed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -146,6 +210,7 @@ def pruned():
     [
         (lambda: nn.Linear(4, 3).half(), ValueError, "'weight' is torch.float16"),
         (lambda: nn.Linear(4, 3).bfloat16(), ValueError, "'weight' is torch.bfloat16"),
+        (lambda: nn.Linear(4, 3, device="meta"), ValueError, "'weight' is on the meta device"),
         (lambda: nn.LazyLinear(3), ValueError, "'weight' has no shape yet"),
         (pruned, ValueError, "prune.remove"),
         (lambda: mcu.mlp, TypeError, "module must be .*Module, got .*function"),

@@ -85,7 +85,7 @@ HOSTILE = {
     "NaN": (lambda s: changed(s, rows=torch.full((3, 15), torch.nan)), "NaN"),
     "no rows": (lambda s: changed(s, rows=None), "lacks 'rows'"),
     "a number for rows": (lambda s: changed(s, rows=torch.tensor(1.0)), "shape"),
-    "rows too short": (lambda s: changed(s, rows=torch.zeros(3, 14)), r"\(B, 15\).*\(3, 14\)"),
+    "rows too short": (lambda s: changed(s, rows=torch.zeros(3, 14)), r"\(3, 15\).*\(3, 14\)"),
     "integers": (lambda s: changed(s, rows=torch.zeros(3, 15).long()), "int64.*float32"),
     "a short spread": (lambda s: changed(s, spread=torch.zeros(2, 2)), "spread"),
     "another origin": (
@@ -174,11 +174,27 @@ def test_a_table_comes_back_exactly(tmp_path):
 
 
 def test_rows_of_another_precision_are_refused(stack):
-    half = mcu.Stack(stack.architecture, torch.zeros(2, 15, dtype=torch.bfloat16))
-    with pytest.raises(ValueError, match="rows are torch.bfloat16.* are torch.float32"):
-        unpack(pack(half), stack.architecture, "file")
+    double = mcu.Stack(stack.architecture, torch.zeros(2, 15, dtype=torch.float64))
+    with pytest.raises(ValueError, match="rows are torch.float64.* are torch.float32"):
+        unpack(pack(double), stack.architecture, "file")
     own = mcu.Architecture(torch.nn.Linear(4, 3).double())
-    assert unpack(pack(mcu.Stack(own, half.rows.double())), own, "file").rows.dtype == torch.float64
+    assert unpack(pack(mcu.Stack(own, double.rows)), own, "file").rows.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.nn.ReLU(), torch.nn.Tanh()),
+        (torch.nn.LeakyReLU(0.1), torch.nn.LeakyReLU(0.9)),
+    ],
+    ids=str,
+)
+def test_rows_of_other_layers_are_refused(one, other):
+    one, other = (torch.nn.Sequential(torch.nn.Linear(4, 3), layer) for layer in (one, other))
+    content = pack(mcu.Stack.of(one))
+    unpack(content, mcu.Architecture(one), "file")
+    with pytest.raises(ValueError, match="another module"):
+        unpack(content, mcu.Architecture(other), "file")
 
 
 @pytest.mark.parametrize("part", ["0.weight", "0.running_mean"])

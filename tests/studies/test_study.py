@@ -6,8 +6,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -146,6 +147,96 @@ def test_changed_parameters_have_another_key():
         store(epochs=3).endpoint_key(end),
     }
     assert len(keys) == 6
+
+
+class Scaled:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x, rng):
+        return x * self.by
+
+    scaled = __call__
+
+
+@dataclass
+class Named(Scaled):
+    by: float
+
+
+@dataclass
+class OtherNamed(Named):
+    source: str = ""
+
+
+def scaled(by):
+    def augment(x, rng, by=by):
+        return x * by
+
+    return augment
+
+
+def executed(text):
+    names = {}
+    exec(f"def augment(x, rng):\n    return {text}", names)
+    return names["augment"]
+
+
+def augment_key(augment):
+    own = mcu.Setting(task="patches", options={"augment": augment})
+    return ResultStore(own, Path()).endpoint_key(mcu.Endpoint("original"))
+
+
+def test_functions_that_differ_have_different_keys():
+    pairs = (
+        [(lambda x, rng: x * 0), (lambda x, rng: x * 1)],
+        [scaled(0), scaled(1)],
+        [executed("x * 0"), executed("x * 1")],
+        [executed("x.sin()"), executed("x.cos()")],
+        [Named(0.0), Named(1.0)],
+        [Named(0.0).scaled, Named(1.0).scaled],
+        [OtherNamed(0.0, "a"), OtherNamed(0.0, "b")],
+        [partial(scaled, 0), partial(scaled, 1)],
+    )
+    for one, other in pairs:
+        assert augment_key(one) != augment_key(other)
+    assert augment_key(scaled(1)) == augment_key(scaled(1))
+    assert augment_key(executed("x * 1")) == augment_key(executed("x * 1"))
+    assert augment_key(Named(1.0)) == augment_key(Named(1.0))
+
+
+@pytest.mark.parametrize("option", [Scaled(1), Scaled(1).scaled, object(), [torch.ones(2)]])
+def test_an_option_whose_state_has_no_name_is_refused(option):
+    with pytest.raises(ValueError, match="augment must be a plain value, function"):
+        augment_key(option)
+
+
+def test_an_entry_belongs_to_its_key(tmp_path):
+    results = ResultStore(SETTING, tmp_path)
+    for key in "ab":
+        results.save(key, pd.DataFrame({"value": [key]}))
+    (tmp_path / "a").rename(tmp_path / "c")
+    (tmp_path / "b").rename(tmp_path / "a")
+    (tmp_path / "c").rename(tmp_path / "b")
+    for key in "ab":
+        with pytest.warns(UserWarning, match="damaged"):
+            assert results.load(key) is None
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"null", b"3"])
+def test_an_entry_that_holds_no_table_is_computed_again(content, tmp_path):
+    results = ResultStore(SETTING, tmp_path)
+    (tmp_path / "key").write_bytes(sha256(b"key" + content).digest() + content)
+    with pytest.warns(UserWarning, match="computed again"):
+        assert results.get("key", lambda: pd.DataFrame({"value": [1]})).value.tolist() == [1]
+
+
+def test_a_folder_in_place_of_an_entry_is_moved_aside(tmp_path):
+    results = ResultStore(SETTING, tmp_path)
+    (tmp_path / "key").mkdir()
+    with pytest.warns(UserWarning, match="computed again"):
+        results.get("key", lambda: pd.DataFrame({"value": [1]}))
+    assert results.load("key").value.tolist() == [1] and (tmp_path / "key.folder").is_dir()
 
 
 def test_equal_settings_have_equal_keys():
@@ -383,6 +474,10 @@ def test_bad_input_is_named(tmp_path):
     for wrong in ({"seeds": 0}, {"epochs": -1}, {"steps": -1}, {"metrics": "loss"}):
         with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))}.* must be"):
             mcu.Setting(**wrong)
+    with pytest.raises(ValueError, match="unknown device 'cdua'"):
+        mcu.Setting(device="cdua")
+    with pytest.raises(ValueError, match=r"options must be .* arrays \['forget'\]"):
+        mcu.Setting(options={"forget": np.ones(2)})
     for wrong in ({"model": "x"}, {"metrics": ["x"]}, {"options": {"x": 1}}):
         with pytest.raises(ValueError, match="unknown .* 'x'"):
             mcu.Setting(**wrong)
@@ -392,6 +487,8 @@ def test_bad_input_is_named(tmp_path):
         {"lr": 0.0},
         {"steps": 0},
         {"forget_weight": -1},
+        {"seed": -1},
+        {"lr": np.inf},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             mcu.Endpoint("npo", **wrong)

@@ -1,5 +1,7 @@
 """Tasks of one's own tensors, and the three places where one's own code enters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,6 +105,53 @@ def test_one_split_is_run_several_times():
         task.repeat(2.5)
     with pytest.raises(ValueError, match="seeds must be below 1,000,000 to be repeated"):
         many.repeat(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"forget": torch.tensor([[0, 5]])}, "share no example"),
+        ({"test": torch.tensor([[7, 40]])}, r"test must be int64 in 0\.\.39, got .* in 7\.\.40"),
+        ({"retain": torch.tensor([[-1, 1]])}, "retain must be int64 in"),
+        ({"retain": torch.tensor([[0.0, 1.0]])}, "retain must be int64 in .*float32"),
+        ({"labels": Y[None].float()}, "labels must be int64 in .*float32"),
+        ({"truth": Y * 2}, r"truth must be int64 in 0\.\.1, got torch.int64 in 0\.\.2"),
+        ({"labels": Y[None] - 1}, "labels must be int64 in"),
+        ({"labels": Y}, r"labels must have shape \(1, 40\), got \(40,\)"),
+        ({"truth": Y[:-1]}, r"truth must have shape \(40,\)"),
+        ({"recipes": {"batch": {"forgett": 3}}}, "recipes.'batch'.* 'forgett'; known are 'forget'"),
+        ({"recipes": {"train": {"epochs": 3}}}, "recipes.'train'.* 'epochs'; known are 'batch'"),
+    ],
+    ids=str,
+)
+def test_a_task_that_contradicts_itself_is_refused(change, says):
+    splits = {s: torch.tensor([own]) for s, own in zip(mcu.checks.SPLITS, ([0, 1], [4, 5], [7, 8]))}
+    right = {"inputs": X, "truth": Y, "labels": Y[None], "classes": 2, "seeds": (0,)} | splits
+    mcu.Task("own", **right)
+    with pytest.raises(ValueError, match=says):
+        mcu.Task("own", **right | change)
+
+
+def test_the_smallest_batch_has_one_example(own):
+    task, theta = own
+    empty = replace(task, recipes={"batch": {"forget": 0}})
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        mcu.unlearn(theta, empty, "npo", steps=1)
+
+
+@pytest.mark.parametrize("build", [lambda seeds: None, lambda seeds: mcu.load_task("digits")])
+def test_a_registered_task_returns_the_seeds_that_it_is_asked_for(build, monkeypatch):
+    monkeypatch.setitem(mcu.TASKS, "odd", build)
+    with pytest.raises(ValueError, match=r"task 'odd' must return a Task of the seeds \(3, 4\)"):
+        mcu.load_task("odd", seeds=[3, 4])
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.clone, lambda v: v.numpy().copy()])
+def test_a_task_does_not_share_its_memory_with_what_it_was_made_of(kind):
+    x, y = kind(X), kind(Y)
+    task = mcu.task_of(x, y, forget=0.1, seeds=1)
+    x[:], y[:] = 0, 1
+    assert torch.equal(task.inputs, X) and torch.equal(task.truth, Y)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +270,7 @@ def test_a_metric_that_returns_something_else_is_named(own, registries):
         (lambda: mcu.metric("odd", "odd", "up"), "unknown direction 'up'"),
         (lambda: mcu.metric("odd", "odd", "lower", ("train",)), "unknown split 'train'"),
         (lambda: mcu.metric("odd", "odd", "lower", fast=True), "unknown option 'fast'"),
+        (lambda: mcu.metric("odd", "odd", "lower", ()), "at least one split"),
     ],
 )
 def test_a_wrong_registration_is_refused(register, says):

@@ -195,6 +195,13 @@ def test_a_folder_of_ones_own_photographs(folder):
     assert task.forget.shape == (2, 4) and task.retain.shape == (2, 12)
 
 
+def test_a_link_to_where_one_has_been_adds_nothing(folder):
+    plain = mcu.load_task("image_folder", seeds=1, folder=folder, size=8, forget=0.25)
+    (folder / "cat" / "loop").symlink_to(folder, target_is_directory=True)
+    linked = mcu.load_task("image_folder", seeds=1, folder=folder, size=8, forget=0.25)
+    assert torch.equal(linked.inputs, plain.inputs) and torch.equal(linked.truth, plain.truth)
+
+
 def test_what_is_no_folder_of_images_is_named(folder, tmp_path):
     with pytest.raises(ValueError, match="must hold two folders of images or more.*got none"):
         mcu.load_task("image_folder", seeds=1, folder=tmp_path / "cat")
@@ -315,7 +322,7 @@ def test_a_class_may_be_most_of_all(train, few):
     task = as_task("x", pool * 2, [0, 1, 2], forget_class=0, train=train)
     assert task.forget.shape == (3, few) and (task.truth[task.forget] == 0).all()
     assert task.retain.shape == (3, (train or 20) - few) and (task.truth[task.retain] == 1).all()
-    with pytest.raises(ValueError, match="forget_class=1 must leave some of 2 images"):
+    with pytest.raises(ValueError, match="forget must index at least one example"):
         as_task("x", (pool[0], np.arange(20) == 0, *pool), [0], forget_class=1, train=2)
 
 

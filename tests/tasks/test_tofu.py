@@ -163,9 +163,10 @@ def test_every_published_configuration_is_read_and_measured(tokenizer, tmp_path,
         true = record.get("paraphrased_answer", record["answer"])
         return sum(false) / len(false) / p(record["question"], true)
 
-    for split, own in (("forget", read[0]), ("test", read[2])):
-        swapped = replace(task, forget=getattr(task, split))  # The measure asks the forget set.
-        table = mcu.evaluate(theta, swapped, metrics=["truth_ratio"])
+    # The measure asks the forget set.
+    swapped = replace(task, forget=task.test, test=task.forget)
+    for asked, own in ((task, read[0]), (swapped, read[2])):
+        table = mcu.evaluate(theta, asked, metrics=["truth_ratio"])
         expected = sum(min(ratio(r), 1) for r in own) / len(own)
         assert table.value.item() == pytest.approx(expected, rel=1e-4)
 
@@ -174,6 +175,28 @@ def test_every_published_configuration_is_read_and_measured(tokenizer, tmp_path,
 def test_pairs_without_what_the_truth_ratio_needs_cannot_be_forgotten(tokenizer, name):
     with pytest.raises(ValueError, match="pair 0 of forget lacks the field 'para"):
         tofu(tokenizer, published(name), published("retain90"), published("retain90"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"perturbed_answer": "wrong"}, "perturbed_answer must be .*list.str.*, got 'wrong'"),
+        ({"answer": None}, "answer must be str, got None"),
+    ],
+)
+def test_pairs_that_come_from_no_file_are_checked_alike(tokenizer, changes, says):
+    for place, name in enumerate(("forget", "retain", "test")):
+        given = [[record(i)] for i in range(3)]
+        given[place][0] |= changes
+        with pytest.raises(ValueError, match=f"pair 0 of '{name}', .*{says}"):
+            tofu(tokenizer, *given)
+
+
+def test_what_is_no_tokenizer_or_no_known_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="tokenizer must know .*, got .class 'str'."):
+        tofu("gpt2", [record(0)], [record(1)], [record(2)])
+    with pytest.raises(ValueError, match="pairs.csv' cannot be read: .*end in .json, .jsonl or"):
+        read_pairs(tmp_path / "pairs.csv")
 
 
 def test_questions_begin_as_the_tokenizer_begins(tokenizer):

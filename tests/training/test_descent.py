@@ -45,23 +45,24 @@ def test_training_without_dropout_does_not_wait_for_others(task, theta):
         assert not done.is_alive()
 
 
-def test_what_a_loss_draws_depends_on_seed_and_step_only():
+def test_what_a_loss_draws_depends_on_seed_step_and_label_only():
     before, seen = torch.get_rng_state(), {}
 
-    def drawing(seed, disturbed):
+    def drawing(seed, disturbed, label="descending"):
         def loss(rows):
             drawn = torch.rand(3)
-            seen.setdefault((seed, disturbed), []).append(drawn)
+            seen.setdefault((seed, disturbed, label), []).append(drawn)
             return (rows - drawn).square().sum(1)
 
-        return descend(torch.zeros(1, 3), loss, steps=5, lr=0.1, seed=seed)[0]
+        return descend(torch.zeros(1, 3), loss, steps=5, lr=0.1, seed=seed, label=label)[0]
 
     one = drawing(0, False)
     torch.rand(7)
     two, other = drawing(0, True), drawing(1, False)
     assert torch.equal(one, two) and not torch.equal(one, other)
-    drawn = torch.stack(seen[0, False])
-    assert len(drawn.unique()) == drawn.numel()  # no step repeats another's
+    drawing(0, False, "unlearning by npo")
+    drawn = torch.stack([*seen[0, False, "descending"], *seen[0, False, "unlearning by npo"]])
+    assert len(drawn.unique()) == drawn.numel()  # no step, nor fit, repeats another's
     torch.set_rng_state(before)
 
 

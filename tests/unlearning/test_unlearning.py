@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mcu_lite as mcu
-from mcu_lite.unlearning.methods import METHODS, Examples
+from mcu_lite.unlearning.methods import METHODS, Examples, Method
 from mcu_lite.unlearning.objectives import (
     _examples,
     oracle_objective,
@@ -258,6 +258,11 @@ def test_bad_input_is_named(theta, task):
         ("npo", {"curriculum": math.inf}, "curriculum"),
         ("npo", {"curriculum": math.nan}, "curriculum"),
         ("npo", {"lr": 0.0}, "lr must be > 0"),
+        ("npo", {"lr": math.inf}, "lr must be finite"),
+        ("npo", {"forget_weight": math.inf}, "forget_weight must be finite"),
+        ("npo", {"forget_weight": math.nan}, "forget_weight must be finite"),
+        ("npo", {"seed": -1}, "seed must be at least 0, got -1"),
+        ("retrain", {"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
 def test_what_does_not_apply_is_refused(theta, task, method, options, named):
@@ -276,10 +281,24 @@ def test_a_method_that_cannot_run_is_not_registered(wrong):
     assert "wrong" not in mcu.METHODS
 
 
-@pytest.mark.parametrize("name", ["retain", "original"])
+@pytest.mark.parametrize("name", ["retain", "original", ""])
 def test_a_method_may_not_have_a_name_that_means_something_else(name):
     with pytest.raises(ValueError, match=f"name must not be {name!r}"):
         mcu.method(name)(print)
+
+
+def test_only_two_teachers_are_known(theta, task, monkeypatch):
+    monkeypatch.setitem(
+        mcu.METHODS, "asks", Method("asks", lambda f, r: (None, r.kl_from(r.teacher("orig"))))
+    )
+    with pytest.raises(ValueError, match="unknown teacher 'orig'"):
+        mcu.unlearn(theta, task, "asks", steps=1)
+
+
+def test_a_batch_has_an_example(theta, oracle, task):
+    a = mcu.Stack(theta.architecture, theta.rows)
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        mcu.connect(a, a, task, objective=mcu.oracle_objective(oracle, task, size=0), steps=1)
 
 
 def test_the_original_takes_no_switch():
