@@ -14,6 +14,7 @@ import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from inspect import getsource
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,8 +29,10 @@ from mcu_lite.book.paper_claims import CLAIMS
 from mcu_lite.book.scorecard import as_html, scorecard
 from mcu_lite.files import write
 from mcu_lite.studies.conditions import PROFILES, Setting
+from mcu_lite.studies.paper_grid import COMPARED, ORACLES
 from mcu_lite.studies.results import without_docstrings
 from mcu_lite.studies.study import run
+from mcu_lite.unlearning.methods import METHODS
 
 ROOM = Path(__file__).parent
 FILE = ROOM / "measured" / "scorecard.json"
@@ -45,13 +48,17 @@ ON_PATHS = (
     "unlearning_moves_nonlinearly",
 )
 """Claims that `make book` computes anew, on its own seeds."""
-SOURCES = ("book/evidence.py", "book/effects.py", "book/paper_claims.py", "unlearning/methods.py")
+SOURCES = ("evidence.py", "effects.py", "paper_claims.py")
+WORDS = ("losses", "terms", "source", "description")
 
 
 def recipe() -> str:
     """Digest of the setting, the methods and the claims, without comments and docstrings."""
-    sources = [(ROOM.parent / source).read_text(encoding="utf-8") for source in SOURCES]
-    what = json.dumps([asdict(SETTING), *map(without_docstrings, sources)])
+    methods = [METHODS[name] for name in (*COMPARED, *ORACLES)]
+    recipes = [{k: v for k, v in vars(m).items() if k not in WORDS} for m in methods]
+    sources = [getsource(m.losses) for m in methods]
+    sources += [(ROOM / source).read_text(encoding="utf-8") for source in SOURCES]
+    what = json.dumps([asdict(SETTING), recipes, *map(without_docstrings, sources)])
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 

@@ -1,3 +1,6 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -25,17 +28,18 @@ def test_a_chapter_quotes_the_verdict_that_the_scorecard_has():
 
 def test_the_recipe_changes_with_a_claim_and_not_with_a_comment(tmp_path, monkeypatch):
     for source in recorded.SOURCES:
-        target = tmp_path / source
-        target.parent.mkdir(exist_ok=True)
-        target.write_text((recorded.ROOM.parent / source).read_text("utf-8"), encoding="utf-8")
-    monkeypatch.setattr(recorded, "ROOM", tmp_path / "book")
+        shutil.copy(recorded.ROOM / source, tmp_path)
+    monkeypatch.setattr(recorded, "ROOM", tmp_path)
     before = recorded.recipe()
     claims = tmp_path / recorded.SOURCES[2]
     text = claims.read_text("utf-8")
     claims.write_text("# A comment.\n" + text, encoding="utf-8")
     assert recorded.recipe() == before
     claims.write_text(text.replace("least=0.1", "least=0.2", 1), encoding="utf-8")
-    assert recorded.recipe() != before
+    changed = recorded.recipe()
+    assert changed != before
+    monkeypatch.setitem(mcu.METHODS, "npo", replace(mcu.METHODS["npo"], lr=0.5))
+    assert recorded.recipe() != changed
 
 
 def test_only_what_the_recorded_seeds_do_not_allow_is_said_to_lie_outside():
