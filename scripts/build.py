@@ -154,7 +154,7 @@ def render(source: Path, out: Path) -> None:
     with log.open("w", encoding="utf-8") as to, redirect_stdout(to), redirect_stderr(to):
         try:
             jupyter_book([*command, "-W", "-n", "--keep-going"], standalone_mode=False)
-        except RuntimeError:
+        except (RuntimeError, SystemExit):
             sys.exit(f"{log.read_text(encoding='utf-8')[-6000:]}\nrendering failed")
 
 

@@ -20,6 +20,7 @@ from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import CURVES, Path
 
 FORMAT = "mcu-lite 3"
+PICKLES = (b"PK", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 READ_ERRORS = (SafetensorError, ValueError, LookupError, TypeError, RuntimeError)
 """What reading a file may raise that is not what it should be."""
 OF_A_STACK = ("rows", "initial", "diverged", "spread")
@@ -102,7 +103,8 @@ def _parts(models: Stack | Path, *names: str) -> dict[str, Tensor]:
 def unpack(content: bytes, architecture: Architecture, name: str) -> Stack | Path:
     """Return the stack or path in the bytes of a checkpoint that is called `name` in errors."""
     try:
-        if content[:1] == b"\x80" or content[:2] == b"PK":
+        # The length of a header, which is JSON, may begin with the byte of a pickle.
+        if content[8:9] != b"{" and content[:2] in PICKLES:
             raise ValueError("it looks like a pickle, which could run anything and is not opened")
         parts = torch_load(content)
         size = int.from_bytes(content[:8], "little")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,14 @@ def test_a_path_comes_back_and_its_models_are_the_same(curve, tmp_path):
 def test_other_programs_can_read_it(stack):
     parts = read(pack(stack))
     assert torch.equal(parts["origin.rows"], stack.origin.rows)
+
+
+def test_a_header_whose_length_begins_like_a_pickle_is_read(stack):
+    """The length comes first, least byte first, and is a multiple of eight: once in 32 it is."""
+    lengths = (pack(replace(stack, label="x" * n)) for n in range(257))
+    content = next(own for own in lengths if own[:1] == b"\x80")
+    found = unpack(content, stack.architecture, "it").rows
+    torch.testing.assert_close(found, stack.rows, rtol=0, atol=0, equal_nan=True)
 
 
 class Bomb:
