@@ -72,7 +72,7 @@ def as_html(card: pd.DataFrame, marks: Mapping[Hashable, float] = MappingProxyTy
             f'<tr class="mcu-{kind}">'
             f"<td>{_linked(row)}{_fold(row)}</td>"
             f"<td>{_drawn(row, marks.get(row.Index, math.nan))}</td><td>{_written(row)}</td>"
-            f'<td class="mcu-verdict">{MARK[kind]} {escape(row.verdict)}</td></tr>'
+            f'<td class="mcu-verdict">{MARK[kind]}&#160;{escape(row.verdict)}</td></tr>'
         )
     head = "".join(f"<th>{name}</th>" for name in ("claim", "effect, in δ", "effect", "verdict"))
     body = "\n".join(rows)
