@@ -22,6 +22,7 @@ from mcu_lite.unlearning.curriculum import Curriculum
 from mcu_lite.unlearning.examples import Examples
 from mcu_lite.unlearning.methods import METHODS, RECIPE, Method
 
+NO_OTHERS: Mapping[str, Tensor] = MappingProxyType({})
 TEACHER_NUMBERS = 50_000_000
 """Largest number of teacher logits per split that is cached."""
 
@@ -145,7 +146,7 @@ def examples_of(
     theta: Stack,
     task: Task,
     parts: dict[str, tuple[Tensor, int]] | None = None,
-    others: Mapping[str, Tensor] = MappingProxyType({}),
+    others: Mapping[str, Tensor] = NO_OTHERS,
 ) -> Callable[[int], Callable[[Tensor], list[Examples]]]:
     """Build a function of a seed that returns a function of rows (B, P), which draws a batch.
 
@@ -178,7 +179,7 @@ def examples_of(
 
 
 def _examples(
-    theta: Stack, task: Task, name: str, index: Tensor, others: Mapping[str, Tensor]
+    theta: Stack, task: Task, name: str, index: Tensor, others: Mapping[str, Tensor] = NO_OTHERS
 ) -> Callable[[Tensor, Tensor], Examples]:
     """Examples by their places (B, n) in `index` and the changing models' logits on them."""
     labels = pick(task.labels, index)
@@ -193,7 +194,7 @@ def _examples(
 
 
 def _teacher(
-    theta: Stack, task: Task, index: Tensor, numbers: int, others: Mapping[str, Tensor]
+    theta: Stack, task: Task, index: Tensor, numbers: int, others: Mapping[str, Tensor] = NO_OTHERS
 ) -> Callable[[str, Tensor], Tensor]:
     """Logits of fixed models by name and places (B, n) in `index`."""
     architecture = theta.architecture.evaluating()
