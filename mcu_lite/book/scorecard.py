@@ -41,7 +41,7 @@ def scorecard(findings: Iterable[Finding]) -> pd.DataFrame:
         named = f"{verdict} by {own.confounder}" if verdict == CONFOUNDED else verdict
         numbers = {"effect": pd.Series(own.net).mean(), "low": low, "high": high}
         numbers |= {"raw": pd.Series(own.raw).mean(), "least": own.least, "level": level}
-        counts = {"n": int((~np.isnan(own.net)).sum()), "units": own.units}
+        counts = {"n": int((~np.isnan(own.net)).sum())}
         counts["needed"] = units_needed(own.net, own.least, level)
         words = {k: getattr(own, k) for k in ("test", "control", "why", "beside", "chapter")}
         lines.append({"claim": own.claim, "verdict": named} | numbers | counts | words)
@@ -90,11 +90,7 @@ def _fold(row: NamedTuple) -> str:
     parts = {"Test": row.test, "Control": row.control, "δ": f"{row.least:g}; {row.why}"}
     parts["Beside it"] = row.beside
     if row.verdict == UNDECIDED and row.n > 1:
-        many = (
-            f"{row.needed:,.0f} {row.units}"
-            if math.isfinite(row.needed)
-            else "more than can be run"
-        )
+        many = f"{row.needed:,.0f} seeds" if math.isfinite(row.needed) else "more than can be run"
         parts["It would take"] = many
     told = "".join(
         f"<dt>{name}</dt><dd>{escape(said)}</dd>" for name, said in parts.items() if said

@@ -36,8 +36,6 @@ class Finding:
         What explains a raw effect that vanishes net of its control.
     chapter : str
         File name of the page that tells more.
-    units : str
-        What is independent.
     beside : str
         Numbers that a reader will ask for and that decide nothing.
     """
@@ -51,7 +49,6 @@ class Finding:
     why: str = ""
     confounder: str = "the control"
     chapter: str = ""
-    units: str = "seeds"
     beside: str = ""
 
     def __post_init__(self) -> None:
