@@ -22,12 +22,12 @@ from mcu_lite.book.verdicts import (
     decide,
     units_needed,
 )
+from mcu_lite.figures.forest import strip
 from mcu_lite.metrics.statistics import interval
 
 MARK = {SUPPORTED: "●", CONFOUNDED: "◐", NEGLIGIBLE: "○", OPPOSITE: "×", UNDECIDED: "?"}
 SCALE = 4.0
 """A row is drawn from -SCALE to SCALE times its δ; what lies beyond is an arrow."""
-WIDE, HIGH = 240, 34
 
 
 def scorecard(findings: Iterable[Finding]) -> pd.DataFrame:
@@ -108,44 +108,9 @@ def _written(row: NamedTuple) -> str:
 
 
 def _drawn(row: NamedTuple, again: float) -> str:
-    """Zero and ±δ as lines, the net effect with its interval, the raw effect as a hollow mark."""
-
-    def x(value: float) -> float:
-        place = (value / row.least).clip(-SCALE, SCALE) if row.least else 0.0
-        return WIDE / 2 * (1 + 0.94 * place / SCALE)
-
-    values = {k: np.float64(getattr(row, k)) for k in ("effect", "low", "high", "raw", "least")}
-    border = x(values["least"])
-    middle = HIGH / 2
-    parts = [
-        f'<rect class="beyond" x="{border:.1f}" y="0" width="{WIDE - border:.1f}" height="{HIGH}"/>'
-    ]
-    for value, name in ((0.0, "zero"), (row.least, "least"), (-row.least, "least")):
-        parts.append(_line(x(np.float64(value)), 0, x(np.float64(value)), HIGH, name))
-    if not math.isnan(row.raw):
-        parts.append(f'<circle class="raw" cx="{x(values["raw"]):.1f}" cy="{middle}" r="4"/>')
-    if not math.isnan(again):
-        at = x(np.float64(again))
-        parts.append(_line(at, middle + 5, at, HIGH - 2, "again"))
-    if not math.isnan(row.low):
-        parts.append(_line(x(values["low"]), middle, x(values["high"]), middle, "interval"))
-    if not math.isnan(row.effect):
-        beyond = abs(row.effect) > SCALE * row.least
-        parts.append(_arrow(row.effect > 0) if beyond else _dot(x(values["effect"]), middle))
+    """The net effect with its interval, and the raw effect, in units of δ."""
     said = f"effect {row.effect:.3g}, {row.low:.3g} to {row.high:.3g}; "
     said += f"raw {row.raw:.3g}; δ {row.least:g}"
-    return f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{said}">{"".join(parts)}</svg>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> str:
-    return f'<line class="{name}" x1="{x1:.1f}" y1="{y1}" x2="{x2:.1f}" y2="{y2}"/>'
-
-
-def _dot(x: float, y: float) -> str:
-    return f'<circle class="net" cx="{x:.1f}" cy="{y}" r="5"/>'
-
-
-def _arrow(right: bool) -> str:
-    tip, back = (WIDE - 2, WIDE - 12) if right else (2, 12)
-    y = HIGH / 2
-    return f'<path class="net" d="M{tip},{y} L{back},{y - 5} L{back},{y + 5} Z"/>'
+    places = [v / row.least for v in (row.effect, row.low, row.high)]
+    more = {"raw": row.raw / row.least, "again": again / row.least}
+    return strip(*places, (-SCALE, SCALE), least=1.0, said=said, **more)

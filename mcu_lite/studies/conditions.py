@@ -202,5 +202,9 @@ class Condition:
     @property
     def columns(self) -> dict[str, str]:
         """What tells this condition from others in a table."""
+        ends = [self.a.method, self.b.method]
+        # First the one that unlearned; of two, that of a.
+        ends.sort(key=lambda m: m not in METHODS or METHODS[m].begins != "original")
         own = {"condition": self.name, "a": str(self.a), "b": str(self.b)}
-        return own | {"curve": self.curve, "objective": self.objective}
+        own |= {"curve": self.curve, "objective": self.objective}
+        return own | dict(zip(("method", "other"), ends))

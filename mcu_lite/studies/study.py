@@ -56,7 +56,8 @@ def run(
     Returns
     -------
     pandas.DataFrame
-        Tidy: condition, a, b, curve, objective, t, seed, split, metric, value.
+        Tidy: condition, a, b, curve, objective, method, other, t, seed, split, metric, value.
+        The method is that of the end that unlearned, the first of two; other is that of the other.
 
     Raises
     ------

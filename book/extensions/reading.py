@@ -1,0 +1,50 @@
+"""How a chapter reads: where it stands, what folds, and to what line."""
+
+from __future__ import annotations
+
+from html import escape
+
+import yaml
+from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx.application import Sphinx
+
+MORE = "More"
+"""Title of a section that folds; its summary names what is in it."""
+
+
+def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Say how many lines a folded cell has; fold the sections that are called More."""
+    for cell in doctree.findall(HideCodeCellNode):
+        source = next(cell.findall(nodes.literal_block), None)
+        if source is not None and "output" not in cell.get("prompt_show", ""):
+            lines = sum(bool(line.strip()) for line in source.astext().splitlines())
+            cell["prompt_show"] = cell["prompt_hide"] = f"Code, {lines} lines"
+    for section in doctree.findall(nodes.section):
+        title, *rest = section.children
+        if title.astext() == MORE:
+            parts = [part[0].astext() for part in rest if isinstance(part, nodes.section)]
+            summary = escape(" · ".join(parts))
+            opened = f'<details class="mcu-fold mcu-more"><summary>{summary}</summary>'
+            section[:] = [title, _raw(opened), *rest, _raw("</details>")]
+
+
+def _raw(text: str) -> nodes.raw:
+    return nodes.raw("", text, format="html")
+
+
+def add_place(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Write above a chapter's title which part it belongs to, and its number there."""
+    for caption, chapters in app.reading_parts.items():
+        if pagename in chapters and len(chapters) > 1 and "body" in context:
+            number = chapters.index(pagename) + 1
+            place = f"{caption} · {number} of {len(chapters)}"
+            context["body"] = f'<p class="mcu-place">{escape(place)}</p>{context["body"]}'
+
+
+def setup(app: Sphinx) -> None:
+    """Register all of it; parts are those of the table of contents."""
+    toc = yaml.safe_load(open(f"{app.srcdir}/_toc.yml", encoding="utf-8"))
+    app.reading_parts = {p["caption"]: [c["file"] for c in p["chapters"]] for p in toc["parts"]}
+    app.connect("doctree-resolved", fold)
+    app.connect("html-page-context", add_place)
