@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import comb
+from itertools import count
+from math import comb, inf
 
 import numpy as np
 import torch
@@ -45,6 +46,8 @@ def spaced(ts: int | Sequence[float]) -> np.ndarray:
 FITTED_ON = ("retain", *INEQUALITIES)
 """What curves are fitted on beside the objectives of methods."""
 STARTS = ("chord", "original")
+CHECKPOINTS = 10
+"""States of a fit that `select` chooses from, beside the last one."""
 CURVES = {"linear": bezier_weights, "bezier": bezier_weights, "chain": chain_weights}
 
 
@@ -135,6 +138,7 @@ def connect(
     lr: float = 5e-3,
     sampling: str = "uniform",
     start: str | Stack = "chord",
+    select: Callable[[Path], Tensor] | None = None,
     seed: int = 0,
 ) -> Path:
     """Connect two stacks of models, or two ordinary modules.
@@ -165,6 +169,9 @@ def connect(
     start : {"chord", "original"} or Stack
         Where inner control points start: evenly spaced on the chord, or all at the original model
         as in the public code of Cheng and Amiri, or at models of your own.
+    select : function, optional
+        Score of each curve of a path, shape (B,). Of ten states of the fit, evenly spaced, and the
+        last one, each curve is returned in that of its highest score; by default in the last.
     seed : int
 
     Returns
@@ -209,9 +216,13 @@ def connect(
     loss = objective.start(fit, steps)
     rngs = generators("t along the curve", seed, range(len(a)) if task is None else task.seeds)
     ends = torch.stack([a.rows, b.rows], 1)
-    begin = _begin(start, a, b, bends)
+    begin, states = _begin(start, a, b, bends), []
+    at = {k * steps // CHECKPOINTS for k in range(CHECKPOINTS)} if select else ()
+    step = count()
 
     def loss_on_curve(inner: Tensor) -> Tensor:
+        if next(step) in at:
+            states.append(inner.detach().clone())
         t = torch.stack([draw_t(rng) for rng in rngs]).to(a.rows)
         rows = _blend(CURVES[curve](t, bends + 2), ends, inner)
         return loss(rows, t) if objective.along else loss(rows)
@@ -226,8 +237,16 @@ def connect(
         seed=fit,
         label=f"fitting on {objective.name}",
     )
-    control = torch.stack([a.rows, *inner.unbind(1), b.rows])
-    return Path(curve, control, a.architecture, diverged | lost, objective.name)
+
+    def path(inner: Tensor) -> Path:
+        control = torch.stack([a.rows, *inner.unbind(1), b.rows])
+        return Path(curve, control, a.architecture, diverged | lost, objective.name)
+
+    if select:
+        states = torch.stack([*states, inner])
+        scores = torch.stack([select(path(own)) for own in states]).nan_to_num(-inf)
+        inner = states[scores.argmax(0), torch.arange(len(a))]
+    return path(inner)
 
 
 def _begin(start: str | Stack, a: Stack, b: Stack, bends: int) -> Tensor:

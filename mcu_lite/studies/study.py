@@ -118,6 +118,30 @@ def endpoints(
     return {end: models.endpoint(end) for end in ends}
 
 
+def paths(
+    conditions: Iterable[Condition],
+    setting: Setting | None = None,
+    *,
+    cache: str | os.PathLike | None = None,
+) -> dict[Condition, Path]:
+    """Return the paths of conditions; a curve that the cache holds is not fitted again.
+
+    Parameters
+    ----------
+    conditions : iterable of Condition
+    setting, cache : optional
+        As of `run`.
+
+    Examples
+    --------
+    >>> pair = Condition("Rand", Endpoint("npo"), Endpoint("npo", seed=1), "linear")
+    >>> paths([pair], Setting(seeds=2, epochs=2))[pair].kind
+    'linear'
+    """
+    models = _Models(ResultStore(setting or Setting(), cache_folder(cache)))
+    return {c: next(models.paths([c])) for c in conditions}
+
+
 Job = Endpoint | list[Condition]
 
 
@@ -186,7 +210,7 @@ class _Models:
         """Measure several conditions; store each by itself."""
         results, ts = self.results, np.linspace(0, 1, self.setting.ts)
         measure = evaluator(self.task, metrics=self.setting.metrics, oracle=self.endpoint(ORACLE))
-        for c, path in zip(chunk, self._paths(chunk)):
+        for c, path in zip(chunk, self.paths(chunk)):
             # An end is measured once, for all paths that begin or end there.
             first, last = (
                 results.get(
@@ -202,7 +226,7 @@ class _Models:
             table = lines.assign(t=np.tile(ts, len(first)), value=values.ravel())
             results.save(results.table_key(c), table)
 
-    def _paths(self, chunk: list[Condition]) -> Iterator[Path]:
+    def paths(self, chunk: list[Condition]) -> Iterator[Path]:
         """Paths of several conditions; those that are not in the store are fitted as one stack."""
         results, architecture, n = self.results, self.theta.architecture, len(self.task)
         ends = [(self.endpoint(c.a), self.endpoint(c.b)) for c in chunk]

@@ -98,3 +98,19 @@ def test_studies_know_the_objectives_by_name():
     assert set(table.objective) == {"connected", "two_sided"}
     with pytest.raises(ValueError, match="name must not be 'connected'"):
         mcu.method("connected")(lambda forget, retain: (None, retain.loss))
+
+
+def test_a_state_of_the_fit_is_selected_row_by_row(setup):
+    task, _, a, b = setup
+    seen = []
+
+    def score(path):
+        seen.append(path.control[1])
+        return torch.tensor([len(seen) == 1, len(seen) == 6]).double()
+
+    how = {"objective": "connected", "steps": 30}
+    found = mcu.connect(a, b, task, select=score, **how)
+    last = mcu.connect(a, b, task, **how)
+    assert len(seen) == 11 and torch.equal(seen[-1], last.control[1])
+    assert torch.equal(seen[0], (a.rows + b.rows) / 2)
+    assert torch.equal(found.control[1], torch.stack([seen[0][0], seen[5][1]]))
