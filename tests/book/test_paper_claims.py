@@ -13,7 +13,7 @@ from mcu_lite.book.verdicts import OPPOSITE, SUPPORTED, decide
 SEEDS = 20
 METHODS = [f"m{i}" for i in range(5)]
 PAIRS = list(combinations(METHODS, 2))
-ALL = list(combinations([f"m{i}" for i in range(11)], 2))
+ALL = list(combinations([f"m{i}" for i in range(8)], 2))
 TS = np.linspace(0, 1, 5)
 TENT = 1 - np.abs(2 * TS - 1)
 
@@ -51,9 +51,11 @@ def existence(rng, n, effect, noise):
 
 
 def dependence(rng, n, effect, noise):
-    """The paths of one method of eleven break more often."""
+    """The paths of one method of eight break more often."""
     p = np.full((len(ALL), 1), 0.97)
-    p[["m0" in pair for pair in ALL]] -= effect / 0.9  # one of the others' ten pairs breaks, too
+    p[["m0" in pair for pair in ALL]] -= (
+        effect * 7 / 6
+    )  # one of the others' seven pairs breaks, too
     own = table(n, "Met", named(ALL), losses(rng.random((len(ALL), n)) > p))
     return Evidence(own, own.assign(curve="bezier"))
 

@@ -253,3 +253,14 @@ def test_every_pair_once(theta, oracle, task):
         s.pairwise({"θo": theta}, partial(s.disagreement, task=task), task.seeds)
     with pytest.raises(ValueError, match="1 models but task has 2"):
         s.disagreement(mcu.Stack.of(mcu.mlp()), mcu.Stack.of(mcu.mlp()), task)
+
+
+def test_agreement_is_the_adjusted_rand_index_of_scikit_learn():
+    from sklearn.metrics import adjusted_rand_score
+
+    rng = np.random.default_rng(0)
+    names = [f"m{i}" for i in range(7)]
+    for _ in range(50):
+        labels = rng.integers(1, rng.integers(2, 8), (2, 7))
+        one, other = (pd.DataFrame({2: own}, names) for own in labels)
+        assert s.agreement_of(one, other) == pytest.approx(adjusted_rand_score(*labels))
