@@ -45,6 +45,8 @@ def add_place(app: Sphinx, pagename: str, templatename: str, context: dict, doct
 def setup(app: Sphinx) -> None:
     """Register all of it; parts are those of the table of contents."""
     toc = yaml.safe_load(open(f"{app.srcdir}/_toc.yml", encoding="utf-8"))
-    app.reading_parts = {p["caption"]: [c["file"] for c in p["chapters"]] for p in toc["parts"]}
+    app.reading_parts = {
+        p["caption"]: [c["file"] for c in p["chapters"]] for p in toc.get("parts", [])
+    }
     app.connect("doctree-resolved", fold)
     app.connect("html-page-context", add_place)
