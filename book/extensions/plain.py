@@ -54,8 +54,9 @@ class Book:
             label = re.search(r":label: (\S+)", options)[1]
             return f"### {self.places[label][0]}\n\n{body}"
         if kind == "solution":
-            summary = f"<summary>Solution to {self.places[argument][0]}</summary>"
-            return f"<details>{summary}\n\n{body}\n\n</details>"
+            argument = f"Solution to {self.places[argument][0]}"
+        if kind in ("solution", "dropdown"):
+            return f"<details><summary>{argument}</summary>\n\n{body}\n\n</details>"
         lines = [f"**{argument or kind.capitalize()}**", "", *body.splitlines()]
         return "\n".join(f"> {line}".rstrip() for line in lines)
 

@@ -74,6 +74,10 @@ def small(tmp_path_factory):
             "```python\nf'{term}`x`'\n```\n\nSo x.\n\n</details>",
         ),
         (":::{note}\nMind {term}`x`.\n\nOr not.\n:::", "> **Note**\n>\n> Mind x.\n>\n> Or not."),
+        (
+            ":::{dropdown} It falls.\nNo.\n:::",
+            "<details><summary>It falls.</summary>\n\nNo.\n\n</details>",
+        ),
         ("```{warning} Hot\nx\n```\nand", "> **Hot**\n>\n> x\nand"),
         (
             "<details class='a'><summary>b</summary>\n\n{term}`c`\n\n</details>",
