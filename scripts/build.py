@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent import futures
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from html import unescape
 from pathlib import Path
 
 import jupytext
@@ -46,6 +48,7 @@ def main() -> None:
     page = out / "_build" / "html" / "index.html"
     took = time.perf_counter() - began
     print(f"{page.relative_to(ROOT)} in {took:.0f} s, of which chapters {executed:.0f} s")
+    report(notes(source / "book"), profile)
 
 
 def measure_studies(profile: str) -> None:
@@ -131,6 +134,7 @@ def execute(chapter: Path, folder: Path, profile: str) -> str:
         cell.metadata.pop("papermill", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("remove-cell")
+            cell.metadata["jupyter"] = {"source_hidden": True}
     notebook.metadata.pop("papermill", None)
     notebook.metadata["key"] = key
     nbformat.write(notebook, target.with_suffix(".new"))
@@ -156,6 +160,27 @@ def render(source: Path, out: Path) -> None:
             jupyter_book([*command, "-W", "-n", "--keep-going"], standalone_mode=False)
         except (RuntimeError, SystemExit):
             sys.exit(f"{log.read_text(encoding='utf-8')[-6000:]}\nrendering failed")
+
+
+def notes(folder: Path) -> list[str]:
+    """What guards put under sentences that do not hold here, in the book's order."""
+    from mcu_lite.book.guards import NOTE
+
+    found = []
+    for chapter in chapters():
+        cells = nbformat.read(folder / f"{chapter.stem}.ipynb", as_version=4).cells
+        outputs = (output for cell in cells for output in cell.get("outputs", []))
+        shown = "".join(output.get("data", {}).get("text/html", "") for output in outputs)
+        said = re.findall(rf'<p class="{NOTE}">(.*?)</p>', shown, re.S)
+        found += [f"{chapter.stem}: {unescape(note)}" for note in said]
+    return found
+
+
+def report(found: list[str], profile: str) -> None:
+    """Print the notes; with STRICT=1 none may stand in the book that is published."""
+    print(*found, sep="\n", end="\n" * bool(found))
+    if found and profile == "book" and os.environ.get("STRICT") == "1":
+        sys.exit(f"{len(found)} sentences do not hold: rewrite them")
 
 
 if __name__ == "__main__":

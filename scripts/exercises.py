@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
@@ -13,6 +14,10 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "extensions"))
+from plain import Book, make_plain  # noqa: E402
+
+BOOK = Book(ROOT)
 BLANK = "# write your code here"
 EXERCISE = r"^```\{exercise\}\n:label: (\S+)\n\n(.*?)\n```\n\n````\{solution\} \1\n(.*?)\n````$"
 SOLUTION = r"^```python\n(.*?)\n```$"
@@ -75,15 +80,16 @@ def notebook(chapter: Path, profile: str) -> nbformat.NotebookNode:
     for cell in source.cells:
         if {"parameters", "setup"} & set(cell.metadata.get("tags", [])):
             code = cell.source.replace('profile = "book"', f'profile = "{profile}"')
-            cells.append(new_code_cell(code))
-    for number, exercise in enumerate(exercises_of(chapter), 1):
-        # Without the roles that only the book knows.
-        text = re.sub(r"\{[\w:]+\}(`[^`]+`)", r"\1", exercise.text)
-        cells += [new_markdown_cell(f"## Exercise {number}\n\n{text}"), new_code_cell(BLANK)]
+            cells.append(new_code_cell(code, metadata=cell.metadata))
+    for exercise in exercises_of(chapter):
+        text = f"## {BOOK.places[exercise.label][0]}\n\n{exercise.text}"
+        cells += [new_markdown_cell(text), new_code_cell(BLANK)]
         cells.append(new_code_cell(check_cell(exercise)))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
-    return new_notebook(cells=cells, metadata={"kernelspec": source.metadata["kernelspec"]})
+    made = new_notebook(cells=cells, metadata={"kernelspec": source.metadata["kernelspec"]})
+    make_plain(made, BOOK)
+    return made
 
 
 def check_cell(exercise: Exercise) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
+from plain import Book, make_plain
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,16 +93,17 @@ def add_buttons(app: Sphinx, pagename: str, templatename: str, context: dict, do
 
 
 def finish_notebooks(app: Sphinx, exception: Exception | None) -> None:
-    """Let the notebooks that readers download install what they import."""
-    repo = repository(app.config.book_remote)
-    if exception or repo is None:
+    """Let the notebooks that readers download be read anywhere, and install what they import."""
+    if exception:
         return
+    repo, book = repository(app.config.book_remote), Book(ROOT, app.config.book_address)
     for path in Path(app.outdir, "_sources").rglob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
-        if notebook.cells[0].get("id") != "install":
+        make_plain(notebook, book)
+        if repo and notebook.cells[0].get("id") != "install":
             code = INSTALL.format(*repo)
             notebook.cells.insert(0, nbformat.v4.new_code_cell(code, id="install"))
-            nbformat.write(notebook, path)
+        nbformat.write(notebook, path)
 
 
 def setup(app: Sphinx) -> None:

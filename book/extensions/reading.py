@@ -8,9 +8,24 @@ import yaml
 from docutils import nodes
 from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
 MORE = "More"
 """Title of a section that folds; its summary names what is in it."""
+
+
+class Guess(SphinxDirective):
+    """`{dropdown}`: an answer to unfold, in plain HTML; notebooks know this directive as well."""
+
+    has_content, required_arguments, final_argument_whitespace = True, 1, True
+
+    def run(self) -> list[nodes.Node]:
+        """Put the content between the tags."""
+        summary, _ = self.state.inline_text(self.arguments[0], self.lineno)
+        body = nodes.container()
+        self.state.nested_parse(self.content, self.content_offset, body)
+        opened = _raw('<details class="mcu-guess"><summary>')
+        return [opened, *summary, _raw("</summary>"), *body, _raw("</details>")]
 
 
 def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -45,6 +60,9 @@ def add_place(app: Sphinx, pagename: str, templatename: str, context: dict, doct
 def setup(app: Sphinx) -> None:
     """Register all of it; parts are those of the table of contents."""
     toc = yaml.safe_load(open(f"{app.srcdir}/_toc.yml", encoding="utf-8"))
-    app.reading_parts = {p["caption"]: [c["file"] for c in p["chapters"]] for p in toc["parts"]}
+    app.reading_parts = {
+        p["caption"]: [c["file"] for c in p["chapters"]] for p in toc.get("parts", [])
+    }
+    app.add_directive("dropdown", Guess, override=True)
     app.connect("doctree-resolved", fold)
     app.connect("html-page-context", add_place)

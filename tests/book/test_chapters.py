@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import jupytext
 import nbformat
+import papermill
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,3 +62,30 @@ def test_its_source_holds_no_outputs_and_no_results(chapter):
     assert text.startswith("---\njupytext:")
     prose = re.sub(r"```.*?\n```", "", text, flags=re.S)
     assert not re.search(r"\d ?(nats|%) (on|against|at) ", prose)
+
+
+HIDDEN = {"remove-input", "hide-input", "remove-cell"}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_code_that_the_page_hides_is_folded_in_a_notebook(chapter):
+    def folds(notebook):
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        return [cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in code]
+
+    source = jupytext.read(chapter)
+    tags = [cell.metadata.get("tags", []) for cell in source.cells if cell.cell_type == "code"]
+    assert folds(source) == [bool(HIDDEN & set(own)) for own in tags]
+    # Whoever saves it in JupyterLab writes it so.
+    assert folds(jupytext.reads(jupytext.writes(source, "md:myst"), "md:myst")) == folds(source)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
+def test_its_parameters_can_be_set(chapter):
+    options = {"kernel_name": "python3", "prepare_only": True}
+    given = papermill.execute_notebook(jupytext.read(chapter), None, {"profile": "ci"}, **options)
+    tags = [cell.metadata.get("tags", []) for cell in given.cells]
+    (own,) = (k for k, names in enumerate(tags) if "parameters" in names)
+    assert tags[own + 1] == ["injected-parameters"]
+    assert 'profile = "book"' in given.cells[own].source
+    assert 'profile = "ci"' in given.cells[own + 1].source

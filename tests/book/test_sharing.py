@@ -92,7 +92,9 @@ def build(folder, **settings):
         (source / "book" / name).mkdir()
     shutil.copy(ROOT / "book" / "assets" / "favicon.svg", source / "book" / "assets")
     (source / "book" / "cluster.md").write_text(
-        "# On a *cluster*\n\nNo figure & no code.\n", encoding="utf-8"
+        "# On a *cluster*\n\nNo figure & no code.\n\n"
+        ":::{dropdown} It `falls` & rises.\nNo, see {doc}`index`.\n\n- a\n:::\n\nThen.\n",
+        encoding="utf-8",
     )
     text = nbformat.v4.new_markdown_cell("# The first page\n\n**The question.** " + "word " * 90)
     code = nbformat.v4.new_code_cell("figure", execution_count=1)
@@ -203,3 +205,11 @@ def test_pages_load_no_script_that_they_do_not_use(private):
         names = {address.rpartition("/")[2] for address in loaded}
         assert "bootstrap.js" in names and "fontawesome.js" not in names
         assert ("katex.min.js" in names) == formulas, name
+
+
+def test_a_guess_unfolds_without_a_script(private):
+    (guess,) = page(private, "cluster").select("details.mcu-guess")
+    summary, text, points = guess.find_all(recursive=False)
+    assert (summary.name, summary.get_text()) == ("summary", "It falls & rises.")
+    assert summary.code and text.a["href"] == "index.html" and points.name == "ul"
+    assert guess.find_next_sibling("p").get_text() == "Then."
