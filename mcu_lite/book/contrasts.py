@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from scipy import stats
 
 from mcu_lite.checks import check_choice
+from mcu_lite.figures.along_t import INK, PAGE, blank
+from mcu_lite.figures.heatmaps import COLOUR
 from mcu_lite.metrics.connectivity import is_connected
-from mcu_lite.metrics.statistics import compare
+from mcu_lite.metrics.statistics import compare, correlation
+from mcu_lite.models.stack import Stack
+from mcu_lite.studies.conditions import Endpoint
 
 
 def needed(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,3 +81,69 @@ def partial_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> floa
     (xy, xz, yz) = ranks[0, 1], ranks[0, 2], ranks[1, 2]
     left = (1 - xz**2) * (1 - yz**2)
     return float((xy - xz * yz) / np.sqrt(left)) if left > 1e-12 else float("nan")
+
+
+def ends_apart(table: pd.DataFrame, stacks: Mapping[Endpoint, Stack]) -> pd.DataFrame:
+    """How far the two ends of each path are apart, in weights and in what they forgot.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `mcu_lite.run`, on one kind of curve.
+    stacks : mapping of Endpoint to Stack
+        Models at all ends, of `mcu_lite.endpoints`, with the seeds of the table in its order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `needed`, with distance, between the weights, and gap, between the forget losses (nats).
+    """
+    rows = {str(end): stack.rows.cpu() for end, stack in stacks.items()}
+    own = table[(table.metric == "loss") & (table.split == "forget")]
+    ends = own.pivot(index=["a", "b", "seed"], columns="t", values="value")
+    found = needed(table).join((ends[0.0] - ends[1.0]).abs().rename("gap"), on=["a", "b", "seed"])
+    at = pd.factorize(found.seed)[0]
+    apart = [(rows[a][i] - rows[b][i]).norm().item() for a, b, i in zip(found.a, found.b, at)]
+    return found.assign(distance=apart)
+
+
+@matplotlib.rc_context(PAGE)
+def plot_pairs(points: pd.DataFrame, x: str, y: str, names: tuple[str, str]) -> Axes:
+    """Draw two columns against each other: a dot a pair of a and b, a line of one deviation of y.
+
+    `names` are those of the axes. The label of the axes says the rank correlation within seeds.
+    """
+    pairs = points.groupby(["a", "b"])
+    mean, sd = pairs[[x, y]].mean(), pairs[y].std()
+    ax = blank(3.7, 2.75)
+    ax.errorbar(mean[x], mean[y], sd, fmt=".", color=INK, alpha=0.6, lw=0.6)
+    ax.set(xlabel=names[0], ylabel=names[1])
+    r = correlation(points[x], points[y], points.seed)["correlation"]
+    ax.set_label(f"{names[1]} against {names[0]}, {len(mean)} pairs: rank correlation {r:z.2f}")
+    return ax
+
+
+@matplotlib.rc_context(PAGE)
+def plot_shares(shares: pd.DataFrame, along: str = "") -> Axes:
+    """Draw shares as discs, rows by columns: full for all, empty for none, by area in between.
+
+    `along` is what the columns are. The label of the axes says every share.
+    """
+    filled = shares.stack().dropna()
+    y, x = (
+        axis.get_indexer(filled.index.get_level_values(i)) for i, axis in enumerate(shares.axes)
+    )
+    ax = blank(5.6, 0.9 + 0.36 * len(shares))
+    ax.scatter(x, y, 200, facecolors="none", edgecolors=INK, linewidths=0.6, alpha=0.6)
+    ax.scatter(x, y, 200 * filled, color=COLOUR, linewidths=0)
+    ax.set_xticks(range(shares.shape[1]), shares.columns)
+    ax.set_yticks(range(len(shares)), shares.index)
+    ax.set(xlabel=along, xlim=(-0.5, shares.shape[1] - 0.5), ylim=(len(shares) - 0.5, -0.5))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    words = (
+        f"{row}: {', '.join(f'{v:.0%} at {k}' for k, v in own.items())}"
+        for row, own in shares.iterrows()
+    )
+    ax.set_label(f"Shares by {along}. {'; '.join(words)}")
+    return ax
