@@ -75,3 +75,12 @@ def partial_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> floa
     (xy, xz, yz) = ranks[0, 1], ranks[0, 2], ranks[1, 2]
     left = (1 - xz**2) * (1 - yz**2)
     return float((xy - xz * yz) / np.sqrt(left)) if left > 1e-12 else float("nan")
+
+
+def from_zero(table: pd.DataFrame) -> pd.DataFrame:
+    """Compare each column of a table, one line a seed, with zero: of `compare`, with ``label``."""
+    own = table.rename_axis(index="seed", columns="name").assign(zero=0.0)
+    long = own.melt(ignore_index=False).reset_index()
+    return compare(long, "name", pairs=[(name, "zero") for name in table]).assign(
+        label=list(table)
+    )
