@@ -147,3 +147,8 @@ def plot_shares(shares: pd.DataFrame, along: str = "") -> Axes:
     )
     ax.set_label(f"Shares by {along}. {'; '.join(words)}")
     return ax
+def from_zero(table: pd.DataFrame) -> pd.DataFrame:
+    """Compare each column of a table, one line a seed, with zero: of `compare`, with ``label``."""
+    own = table.rename_axis(index="seed", columns="name").assign(zero=0.0)
+    long = own.melt(ignore_index=False).reset_index()
+    return compare(long, "name", pairs=[(name, "zero") for name in table]).assign(label=list(table))
