@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mcu_lite.book.effects import correlations
 from mcu_lite.checks import check_choice
 from mcu_lite.metrics.connectivity import is_connected
 from mcu_lite.metrics.statistics import compare
@@ -75,3 +76,73 @@ def partial_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> floa
     (xy, xz, yz) = ranks[0, 1], ranks[0, 2], ranks[1, 2]
     left = (1 - xz**2) * (1 - yz**2)
     return float((xy - xz * yz) / np.sqrt(left)) if left > 1e-12 else float("nan")
+
+
+def switches_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Name the settings of both ends, columns ``one`` and ``two``: neither, CL, SO or both."""
+    names = {(False, False): "neither", (True, False): "CL", (False, True): "SO"}
+    found = {
+        name: [names.get(("curriculum" in end, "order" in end), "both") for end in table[side]]
+        for name, side in (("one", "a"), ("two", "b"))
+    }
+    return table.assign(**found)
+
+
+def effects(table: pd.DataFrame, values: str = "eps", against: str | None = None) -> pd.DataFrame:
+    """What each switch does alone, their sum, and what both do: method, seed, effect, value.
+
+    The table is of `switches_of`; values are those of ends that are reached from neither switch,
+    less the value of `against` where that is named.
+    """
+    own = table[(table.one == "neither") & table[values].notna()]
+    wide = own.pivot(index=["method", "seed"], columns="two", values=values)
+    wide = wide if against is None else wide.sub(wide[against], axis=0)
+    wide = wide.assign(sum=wide.CL + wide.SO)[["CL", "SO", "sum", "both"]]
+    return wide.rename_axis(columns="effect").stack().rename("value").reset_index()
+
+
+def both_minus_sum(added: pd.DataFrame) -> pd.DataFrame:
+    """Compare both switches of `effects` with the sum of the two, method by method."""
+    return against(added, ["both"], "sum", "value", by="effect")["both"]
+
+
+def related(
+    table: pd.DataFrame, x: str, others: Sequence[str], given: str | None = None
+) -> pd.DataFrame:
+    """Rank correlation of a column with others within each seed, against 0; `given` is held equal.
+
+    Returns what `mcu_lite.compare` does, one line for each of `others`, with its ``label``.
+    """
+    zero, lines = "no relation", []
+    for seed, own in table.dropna(subset=[x, *others]).groupby("seed"):
+        for name in others:
+            rho = (
+                own[x].corr(own[name], "spearman")
+                if given is None
+                else partial_correlation(own[x], own[name], own[given])
+            )
+            lines.append({"seed": seed, "name": name, "value": rho})
+        lines.append({"seed": seed, "name": zero, "value": 0.0})
+    found = compare(pd.DataFrame(lines), "name", pairs=[(name, zero) for name in others])
+    return found.assign(label=found.a)
+
+
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """How well forget loss and membership inference agree along t: with themselves, and together.
+
+    Both are measured on two halves of the forget set, see `mcu_lite.book.evidence.HALVES`. Returns
+    method, seed, of ("one metric" or "two metrics") and value: Spearman's ρ along t, mean over the
+    method's curves. Noise alone would lower both alike (Spearman, 1904).
+    """
+    pairs = [("loss_even", "loss_odd"), ("auc_even", "auc_odd")]
+    crossed = [("loss_even", "auc_odd"), ("loss_odd", "auc_even")]
+    lines = []
+    for method, own in table.groupby("method", sort=False):
+        rho = correlations(own, pairs + crossed)
+        # Membership inference falls where the loss rises: agreement is a correlation of -1.
+        found = {
+            "one metric": np.sqrt(rho[pairs].clip(lower=0).prod(axis=1)),
+            "two metrics": -rho[crossed].mean(axis=1),
+        }
+        lines += [own.rename("value").reset_index().assign(method=method, of=k) for k, own in found.items()]
+    return pd.concat(lines, ignore_index=True)[["method", "seed", "of", "value"]]
