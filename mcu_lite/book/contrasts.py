@@ -131,18 +131,33 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """How well forget loss and membership inference agree along t: with themselves, and together.
 
     Both are measured on two halves of the forget set, see `mcu_lite.book.evidence.HALVES`. Returns
-    method, seed, of ("one metric" or "two metrics") and value: Spearman's ρ along t, mean over the
-    method's curves. Noise alone would lower both alike (Spearman, 1904).
+    method, seed, of ("one metric" or "two metrics") and value: Spearman's ρ along t, mean over all
+    curves that the method is an end of. Noise alone lowers both alike (Spearman, 1904).
     """
     pairs = [("loss_even", "loss_odd"), ("auc_even", "auc_odd")]
     crossed = [("loss_even", "auc_odd"), ("loss_odd", "auc_even")]
     lines = []
-    for method, own in table.groupby("method", sort=False):
-        rho = correlations(own, pairs + crossed)
+    for method in pd.unique(table[["method", "other"]].to_numpy().ravel()):
+        its = table[(table.method == method) | (table.other == method)]
+        rho = correlations(its, pairs + crossed)
         # Membership inference falls where the loss rises: agreement is a correlation of -1.
         found = {
             "one metric": np.sqrt(rho[pairs].clip(lower=0).prod(axis=1)),
             "two metrics": -rho[crossed].mean(axis=1),
         }
-        lines += [own.rename("value").reset_index().assign(method=method, of=k) for k, own in found.items()]
+        for of, own in found.items():
+            lines.append(own.rename("value").reset_index().assign(method=method, of=of))
     return pd.concat(lines, ignore_index=True)[["method", "seed", "of", "value"]]
+
+
+def by_pair(table: pd.DataFrame) -> pd.DataFrame:
+    """How much ε each path needs, at least 0, and how far the forget losses of its ends differ.
+
+    One line a pair of methods and seed: a, b, seed, eps, forget.
+    """
+    found = needed(table)
+    own = table[(table.metric == "loss") & (table.split == "forget") & table.t.isin([0.0, 1.0])]
+    ends = own.pivot(index=["a", "b", "seed"], columns="t", values="value")
+    unequal = (ends[0.0] - ends[1.0]).abs().rename("forget").reset_index()
+    found = found.assign(eps=found.eps.clip(lower=0)).merge(unequal, on=["a", "b", "seed"])
+    return found.assign(a=found.method, b=found.other)[["a", "b", "seed", "eps", "forget"]]
