@@ -32,7 +32,7 @@ def found(**changes):
 
 def parsed(html):
     """The figure as a tree: it must be well-formed."""
-    html = re.sub("base64,[^\"]*", "", html)
+    html = re.sub('base64,[^"]*', "", html)
     assert "nan" not in html.lower()
     return ElementTree.fromstring(re.sub(r"<br>|&nbsp;", "", html))
 
@@ -78,7 +78,9 @@ def test_marks_stand_where_the_numbers_are():
     assert (float(interval.get("x1")), float(interval.get("x2"))) == (at(0.25), at(0.75))
 
 
-@pytest.mark.parametrize(("low", "high", "arrows"), [(-9, 0.5, 1), (0, 9, 1), (-9, 9, 2), (0, 1, 0)])
+@pytest.mark.parametrize(
+    ("low", "high", "arrows"), [(-9, 0.5, 1), (0, 9, 1), (-9, 9, 2), (0, 1, 0)]
+)
 def test_what_goes_on_beyond_the_scale_is_an_arrow(low, high, arrows):
     svg = ElementTree.fromstring(strip(0.4, low, high, (-1.0, 1.0), said="x"))
     assert sum(mark.tag == "path" for mark in svg) == arrows
