@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
+from mcu_lite.book.effects import correlations
 from mcu_lite.checks import check_choice
 from mcu_lite.figures.along_t import INK, PAGE, blank
 from mcu_lite.figures.heatmaps import COLOUR
@@ -152,3 +153,86 @@ def from_zero(table: pd.DataFrame) -> pd.DataFrame:
     own = table.rename_axis(index="seed", columns="name").assign(zero=0.0)
     long = own.melt(ignore_index=False).reset_index()
     return compare(long, "name", pairs=[(name, "zero") for name in table]).assign(label=list(table))
+def switches_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Name the settings of both ends, columns ``one`` and ``two``: neither, CL, SO or both."""
+    names = {(False, False): "neither", (True, False): "CL", (False, True): "SO"}
+    found = {
+        name: [names.get(("curriculum" in end, "order" in end), "both") for end in table[side]]
+        for name, side in (("one", "a"), ("two", "b"))
+    }
+    return table.assign(**found)
+
+
+def effects(table: pd.DataFrame, values: str = "eps", against: str | None = None) -> pd.DataFrame:
+    """What each switch does alone, their sum, and what both do: method, seed, effect, value.
+
+    The table is of `switches_of`; values are those of ends that are reached from neither switch,
+    less the value of `against` where that is named.
+    """
+    own = table[(table.one == "neither") & table[values].notna()]
+    wide = own.pivot(index=["method", "seed"], columns="two", values=values)
+    wide = wide if against is None else wide.sub(wide[against], axis=0)
+    wide = wide.assign(sum=wide.CL + wide.SO)[["CL", "SO", "sum", "both"]]
+    return wide.rename_axis(columns="effect").stack().rename("value").reset_index()
+
+
+def both_minus_sum(added: pd.DataFrame) -> pd.DataFrame:
+    """Compare both switches of `effects` with the sum of the two, method by method."""
+    return against(added, ["both"], "sum", "value", by="effect")["both"]
+
+
+def related(
+    table: pd.DataFrame, x: str, others: Sequence[str], given: str | None = None
+) -> pd.DataFrame:
+    """Rank correlation of a column with others within each seed, against 0; `given` is held equal.
+
+    Returns what `mcu_lite.compare` does, one line for each of `others`, with its ``label``.
+    """
+    zero, lines = "no relation", []
+    for seed, own in table.dropna(subset=[x, *others]).groupby("seed"):
+        for name in others:
+            rho = (
+                own[x].corr(own[name], "spearman")
+                if given is None
+                else partial_correlation(own[x], own[name], own[given])
+            )
+            lines.append({"seed": seed, "name": name, "value": rho})
+        lines.append({"seed": seed, "name": zero, "value": 0.0})
+    found = compare(pd.DataFrame(lines), "name", pairs=[(name, zero) for name in others])
+    return found.assign(label=found.a)
+
+
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """How well forget loss and membership inference agree along t: with themselves, and together.
+
+    Both are measured on two halves of the forget set, see `mcu_lite.book.evidence.HALVES`. Returns
+    method, seed, of ("one metric" or "two metrics") and value: Spearman's ρ along t, mean over all
+    curves that the method is an end of. Noise alone lowers both alike (Spearman, 1904).
+    """
+    pairs = [("loss_even", "loss_odd"), ("auc_even", "auc_odd")]
+    crossed = [("loss_even", "auc_odd"), ("loss_odd", "auc_even")]
+    lines = []
+    for method in pd.unique(table[["method", "other"]].to_numpy().ravel()):
+        its = table[(table.method == method) | (table.other == method)]
+        rho = correlations(its, pairs + crossed)
+        # Membership inference falls where the loss rises: agreement is a correlation of -1.
+        found = {
+            "one metric": np.sqrt(rho[pairs].clip(lower=0).prod(axis=1)),
+            "two metrics": -rho[crossed].mean(axis=1),
+        }
+        for of, own in found.items():
+            lines.append(own.rename("value").reset_index().assign(method=method, of=of))
+    return pd.concat(lines, ignore_index=True)[["method", "seed", "of", "value"]]
+
+
+def by_pair(table: pd.DataFrame) -> pd.DataFrame:
+    """How much ε each path needs, at least 0, and how far the forget losses of its ends differ.
+
+    One line a pair of methods and seed: a, b, seed, eps, forget.
+    """
+    found = needed(table)
+    own = table[(table.metric == "loss") & (table.split == "forget") & table.t.isin([0.0, 1.0])]
+    ends = own.pivot(index=["a", "b", "seed"], columns="t", values="value")
+    unequal = (ends[0.0] - ends[1.0]).abs().rename("forget").reset_index()
+    found = found.assign(eps=found.eps.clip(lower=0)).merge(unequal, on=["a", "b", "seed"])
+    return found.assign(a=found.method, b=found.other)[["a", "b", "seed", "eps", "forget"]]

@@ -182,7 +182,7 @@ def _numbers(named: dict[str, pd.DataFrame]) -> str:
     whole = pd.concat(own[shown].assign(of=name) for name, own in named.items())
     whole = whole[["of", *shown]] if len(named) > 1 else whole[shown]
     packed = base64.b64encode(whole.to_csv(index=False, float_format="%.4g").encode()).decode()
-    table = whole.to_html(index=False, border=0, float_format="{:z.3f}".format)
+    table = whole.to_html(index=False, border=0, na_rep="–", float_format="{:z.3f}".format)
     return (
         f'<details class="mcu-fold"><summary>Numbers</summary>{table}<a class="mcu-download" '
         f'download="numbers.csv" href="data:text/csv;base64,{packed}">as CSV</a></details>'

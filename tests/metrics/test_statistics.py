@@ -3,10 +3,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, ttest_1samp
 
 from mcu_lite.metrics.statistics import (
     FLIPS,
+    LEVEL,
     Comparison,
     compare,
     correct,
@@ -139,7 +140,7 @@ def table(shifts, n=12):
 def test_all_pairs_are_compared_seed_by_seed():
     whole = table({"npo": 0.0, "ga": 0.0, "ft": 5.0})
     found = compare(whole.iloc[::-1], "method", pairs=[("npo", "ga"), ("npo", "ft"), ("ga", "ft")])
-    assert list(found) == "a b difference low high effect p p_corrected n".split()
+    assert list(found) == "a b difference low high effect p p_corrected n visible".split()
     pd.testing.assert_frame_equal(found, compare(whole, "method"))
     # The seeds differ far more than the methods: only a paired test can tell these apart.
     null, *real = found.itertuples()
@@ -157,6 +158,48 @@ def test_a_seed_that_one_method_lacks_is_left_out():
     kept = whole[~whole.seed.isin([0, 5])]
     (same,) = compare(kept, "method").itertuples()
     assert line == same
+
+
+def family(shifts, n=5, seed=0):
+    """Comparisons of normal values that differ by `shifts` standard deviations."""
+    draws = np.random.default_rng(seed).normal(size=(len(shifts), n))
+    rows = [
+        {"name": f"m{i} {side}", "seed": s, "value": side * (shift + draws[i, s])}
+        for i, shift in enumerate(shifts)
+        for s in range(n)
+        for side in (0, 1)
+    ]
+    pairs = [(f"m{i} 1", f"m{i} 0") for i in range(len(shifts))]
+    return compare(pd.DataFrame(rows), "name", pairs=pairs)
+
+
+def test_visible_is_a_t_test_corrected_for_the_family():
+    shifts = [3.0, 2.0, 1.5, 1.0, 0.5, 0.0]
+    for seed in range(20):
+        draws = np.random.default_rng(seed).normal(size=(len(shifts), 5))
+        p = [ttest_1samp(d + shift, 0).pvalue for d, shift in zip(draws, shifts)]
+        found = family(shifts, seed=seed)
+        assert found.visible.tolist() == [q <= LEVEL for q in by_hand(np.array(p))]
+        # What is visible has an interval without zero, corrected or not.
+        assert ((found.low > 0) | (found.high < 0))[found.visible].all()
+
+
+def test_clear_differences_are_visible_and_chance_is_not():
+    assert family([9.0, 0.0, -9.0]).visible.tolist() == [True, False, True]
+    families = [family([0.0] * 11, seed=s) for s in range(60)]
+    assert np.mean([f.visible.any() for f in families]) < 0.15
+    uncorrected = [((f.low > 0) | (f.high < 0)).any() for f in families]
+    assert np.mean(uncorrected) > 0.3  # which is why it is corrected
+
+
+def test_equal_values_and_single_seeds_are_not_visible():
+    same = table({"npo": 0.0, "ga": 0.0}, n=5).assign(value=1.0)
+    assert not compare(same, "method").visible.any()
+    assert not family([9.0, 9.0], n=1).visible.any()
+
+
+def test_two_seeds_show_next_to_nothing():
+    assert not family([2.0, 2.0, 2.0], n=2).visible.any()
 
 
 def test_correlation_is_taken_within_each_seed():
