@@ -240,12 +240,14 @@ def _judge(ax: Axes, split: str, means: pd.Series, tolerance: float) -> None:
         return
     beyond = edge + side * np.maximum(over - tolerance, 0)
     ax.fill_between(t, edge, beyond, color=colour, alpha=0.45, lw=0)
-    low, high = ax.get_ylim()
-    t, by, gap = t[over.argmax()], over.max() - tolerance, side * 0.1 * (high - low)
-    place = means[split, t] + gap
-    for other in sorted(means.xs(t, level="t"), key=lambda value: side * value):
-        if abs(other - place) < 0.9 * abs(gap):  # no other curve runs through the words
-            place = other + gap
+    (low, high), others = ax.get_ylim(), means.xs(t[over.argmax()], level="t")
+    t, by, gap = t[over.argmax()], over.max() - tolerance, 0.1 * (high - low)
+    for way in (side, -side):  # where no other curve runs through the words
+        place = others[split] + way * gap
+        for other in sorted(others, key=lambda value: way * value):
+            place = other + way * gap if abs(other - place) < 0.9 * gap else place
+        if low + gap / 2 < place < high - gap / 2:
+            break
     style = {"color": INKS[split], "fontweight": "bold", "gid": "mcu-halo"}
     ax.text(t, place, f"breaks by {by:.2f}", ha="center", va="center", **style)
 
