@@ -240,16 +240,18 @@ def _judge(ax: Axes, split: str, means: pd.Series, tolerance: float) -> None:
         return
     beyond = edge + side * np.maximum(over - tolerance, 0)
     ax.fill_between(t, edge, beyond, color=colour, alpha=0.45, lw=0)
-    (low, high), others = ax.get_ylim(), means.xs(t[over.argmax()], level="t")
-    t, by, gap = t[over.argmax()], over.max() - tolerance, 0.1 * (high - low)
-    for way in (side, -side):  # where no other curve runs through the words
-        place = others[split] + way * gap
-        for other in sorted(others, key=lambda value: way * value):
+    # In words beside the worst t, where no curve and no value of a moving dot runs through them.
+    by, gap = over.max() - tolerance, 0.1 * np.ptp(ax.get_ylim())
+    at = t[np.abs(t - max(t[over.argmax()] - 0.21, 0.21)).argmin()]
+    here = means.xs(at, level="t")
+    for way in (side, -side):
+        place = here[split] + way * gap
+        for other in sorted(here, key=lambda value: way * value):
             place = other + way * gap if abs(other - place) < 0.9 * gap else place
-        if low + gap / 2 < place < high - gap / 2:
+        if np.abs(place - np.mean(ax.get_ylim())) < 4.6 * gap:
             break
     style = {"color": INKS[split], "fontweight": "bold", "gid": "mcu-halo"}
-    ax.text(t, place, f"breaks by {by:.2f}", ha="center", va="center", **style)
+    ax.text(at, place, f"breaks by {by:.2f}", ha="center", va="center", **style)
 
 
 def _remarks(table: pd.DataFrame, metric: str, tolerance: float | None) -> list[str]:

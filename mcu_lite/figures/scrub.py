@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
+from itertools import product
 
 import ipywidgets as w
 import pandas as pd
@@ -131,18 +132,21 @@ def curves(
     Returns a key for all, and the panels, after those that come `before`, in as many columns as
     the page has room for, but no more than there are tables to compare.
     """
-    panels = list(before)
-    for metric in metrics:
-        how = {"tolerance": tolerance, "limits": reach(named.values(), metric)}
-        for name, table in named.items():
-            ax = plot_along_t(table, metric, name=name, **how)
-            if finish:
-                finish(ax)
-            panels.append(overlaid(ax, marks_along(ax, table, metric, ts)))
-    most = len(named) if len(named) > 1 else min(len(panels), 3)
+    panels, limits = list(before), {m: reach(named.values(), m) for m in metrics}
+    # Beside each other stand the tables, unless they are many and the metrics two.
+    by_table = len(named) == 1 or (len(named) > 2 and len(metrics) == 2)
+    each = product(named, metrics) if by_table else (p[::-1] for p in product(metrics, named))
+    for name, metric in each:
+        how = {"name": name, "tolerance": tolerance, "limits": limits[metric]}
+        ax = plot_along_t(named[name], metric, **how)
+        if finish:
+            finish(ax)
+        panels.append(overlaid(ax, marks_along(ax, named[name], metric, ts)))
+    most = max(min(len(metrics) if by_table else len(named), 3), 2 if before else 1)
     least = f"max(min(100%, 290px), (100% - {most - 1}em) / {most})"
-    layout = {"grid_template_columns": f"repeat(auto-fill, minmax({least}, 1fr))"}
-    return [key(named, metrics, tolerance), w.GridBox(panels, layout=layout | WIDE)]
+    layout = WIDE | {"grid_template_columns": f"repeat(auto-fill, minmax({least}, 1fr))"}
+    grid = w.GridBox(panels, layout=layout | {"grid_gap": "0.6em 1em"})
+    return [key(named, metrics, tolerance), grid]
 
 
 def overlaid(ax: Axes, marks: Iterable[str]) -> w.GridBox:
