@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.metrics.evaluation import outputs_of
@@ -95,3 +96,30 @@ def follow(
         followed.append(own)
     stacked = (np.stack(part, axis=1) for part in zip(*followed))
     return Followed(ts, *stacked, index.cpu().numpy())
+
+
+def swing(values: np.ndarray) -> np.ndarray:
+    """Largest minus smallest value along t, the first axis."""
+    return values.max(0) - values.min(0)
+
+
+def swings(followed: Followed, seeds: Sequence[int]) -> pd.DataFrame:
+    """How much membership scores and predictions change along a path, a row for each seed.
+
+    mean, the swing of the mean score; images, the mean swing of single images, and largest, that of
+    the one that swings most; against, the share of images whose score moves from t=0 to t=1 in the
+    direction of the minority; changed, the share whose prediction is not the same all along; and
+    back, of those that have the same prediction at both ends and another one in between.
+    """
+    score, said = followed.membership, followed.predicted
+    up, changed = score[-1] - score[0], (np.diff(said, axis=0) != 0).any(0)
+    columns = {
+        "seed": list(seeds),
+        "mean": swing(score.mean(2)),
+        "images": swing(score).mean(1),
+        "largest": swing(score).max(1),
+        "against": np.minimum((up > 0).mean(1), (up < 0).mean(1)),
+        "changed": changed.mean(1),
+        "back": (changed & (said[0] == said[-1])).mean(1),
+    }
+    return pd.DataFrame(columns)

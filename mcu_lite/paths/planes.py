@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -71,6 +71,17 @@ def plane(a: Tensor | Stack, b: Tensor | Stack, c: Tensor | Stack) -> Plane:
     foot = (aside * first).sum(-1)
     corners = torch.stack([zero, zero, chord, zero, foot, height], -1).view(-1, 3, 2)
     return Plane(origin, basis, corners.movedim(1, 0))
+
+
+def at_random(plane: Plane, seed: int = 0) -> Plane:
+    """Lay another plane through the first two models, turned to a random side of their line.
+
+    Its third corner has the same coordinates, but is another model.
+    """
+    rng, first = torch.Generator().manual_seed(seed), plane.basis[0]
+    aside = torch.randn(first.shape, generator=rng, dtype=first.dtype).to(first.device)
+    aside -= (aside * first).sum(-1, keepdim=True) * first
+    return replace(plane, basis=torch.stack([first, aside / aside.norm(dim=-1, keepdim=True)]))
 
 
 def grid(plane: Plane, points: int = 25, margin: tuple[float, float] = (0.2, 0.2)) -> Tensor:

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 import mcu_lite as mcu
 from mcu_lite.figures.images import as_png, pixels, some_of_each, strip
+from mcu_lite.metrics.examples import swings
 from mcu_lite.metrics.predictions import membership_scores
 
 TS = [0.0, 0.25, 1.0]
@@ -194,3 +195,25 @@ def test_one_image_offers_no_path_that_diverged(followed, lost, task):
     assert len(stored(mcu.one_image(both, task, row=1).data)["paths"]) == 2
     with pytest.raises(ValueError, match="at least one path that did not diverge"):
         mcu.one_image({("a", "b", "bezier"): gone}, task, row=0)
+
+
+def test_swings_are_those_of_each_image_and_of_their_mean(path, task):
+    own = mcu.follow(path, task, 5)
+    found = swings(own, task.seeds)
+    for b, seed in enumerate(task.seeds):
+        scores = own.membership[:, b].T.tolist()  # one list an image
+        said = own.predicted[:, b].T.tolist()
+        ranges = [max(one) - min(one) for one in scores]
+        means = [sum(column) / len(scores) for column in zip(*scores)]
+        rises = sum(one[-1] > one[0] for one in scores), sum(one[-1] < one[0] for one in scores)
+        changed = [one for one in said if len(set(one)) > 1]
+        expected = {
+            "seed": seed,
+            "mean": max(means) - min(means),
+            "images": sum(ranges) / len(ranges),
+            "largest": max(ranges),
+            "against": min(rises) / len(scores),
+            "changed": len(changed) / len(said),
+            "back": sum(one[0] == one[-1] for one in changed) / len(said),
+        }
+        assert found.loc[b].to_dict() == pytest.approx(expected)

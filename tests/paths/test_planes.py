@@ -38,6 +38,17 @@ def test_the_axes_are_orthonormal_and_the_corners_lie_where_their_models_are(pla
     assert (plane.corners[2, :, 1] > 0).all() and (plane.corners[:2, :, 1] == 0).all()
 
 
+def test_a_plane_turned_at_random_keeps_two_models_and_the_height_of_the_third(plane, path):
+    turned = planes.at_random(plane)
+    gram = torch.einsum("kbp,lbp->bkl", turned.basis, turned.basis)
+    torch.testing.assert_close(gram, torch.eye(2).double().expand(2, -1, -1))
+    for row in path.control[[0, 2]]:
+        assert (turned.distance(row) < 1e-5 * plane.chord).all()
+    assert ((turned.basis[1] * plane.basis[1]).sum(-1).abs() < 0.1).all()
+    torch.testing.assert_close(turned.corners, plane.corners)
+    assert not torch.equal(planes.at_random(plane, seed=1).basis, turned.basis)
+
+
 def test_a_quadratic_curve_lies_in_the_plane_of_its_control_points(plane, path):
     rows = path.rows(torch.linspace(0, 1, 9))
     assert (plane.distance(rows) < 1e-5 * plane.chord).all()
