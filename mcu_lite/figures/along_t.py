@@ -4,51 +4,62 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import pairwise
+from textwrap import fill
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcu_lite.checks import SPLITS, check_choice
+from mcu_lite.metrics.connectivity import excess, is_connected
 from mcu_lite.metrics.registry import METRICS
 
 COLOURS = {"retain": "#0072B2", "forget": "#D55E00", "test": "#009E73"}
 """Okabe-Ito, distinct for every kind of colour vision; the same split everywhere."""
-STYLES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "9 3 2 3"}
-"""Of the lines of up to four tables, and how SVG writes them."""
+INKS = {"retain": "#00609A", "forget": "#A84A00", "test": "#00704F"}
+"""The same for words, which need more contrast."""
 INK = "#010203"
 """Drawn by matplotlib in place of black, then replaced by the page's own text colour."""
+SIZE = 12
+"""Of all words, in pixels of a figure that is shown as large as it was drawn."""
 PAGE = dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
 ) | {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "axes.titlesize": 10,
+    "font.size": SIZE,
+    "axes.titlesize": SIZE,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": SIZE,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
+    "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": SIZE,
     "legend.columnspacing": 1,
     "legend.handletextpad": 0.5,
 }
 """How figures of a page look, as settings of matplotlib."""
+SIDES = {"retain": 1, "forget": -1}
+"""Where a loss must not go, along a path that connects."""
 NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 
 
 def by_name(tables: Tables, along_t: bool = False) -> dict[str, pd.DataFrame]:
-    """Accept one table or several by name; raise a `ValueError` if one is not tidy.
-
-    Those that are drawn along t are of paths, at most one for each line style.
-    """
+    """Accept one table or several by name, `along_t` of paths; ValueError if one is not tidy."""
     named = tables if isinstance(tables, dict) else {"": tables}
     if not named:
         raise ValueError("tables must hold at least one table, got none")
-    if along_t and len(named) > len(STYLES):
-        raise ValueError(f"tables must be at most {len(STYLES)}, got {list(named)}")
     for name, table in named.items():
         point = ["t", "seed", "split", "metric"]
         missing = {*point, "value"} - set(table)
@@ -94,20 +105,64 @@ def label_of(metric: str) -> str:
     return METRICS[metric].label if metric in METRICS else metric
 
 
+def wanted(metric: str, split: str) -> str:
+    """Arrow to where a metric should go on a split: on forgotten examples, away from knowing."""
+    better = METRICS[metric].better if metric in METRICS else "oracle"
+    if better == "oracle":
+        return ""
+    down = (better == "lower") != (split == "forget" and not METRICS[metric].needs_oracle)
+    return "↓" if down else "↑"
+
+
+def ends_of(table: pd.DataFrame) -> tuple[str, str]:
+    """Names of the two models of a path, as short as they differ, if the table has them."""
+    for pair in (["method", "other"], ["a", "b"]):
+        names = table[pair].drop_duplicates() if set(pair) <= set(table) else ()
+        if len(names) == 1 and names.iloc[0, 0] != names.iloc[0, 1]:
+            return tuple(fill(str(name), 16) for name in names.iloc[0])
+    return "t = 0", "t = 1"
+
+
+def apart(places: Sequence[float], gap: float) -> np.ndarray:
+    """Move places as little as needed for a gap between any two."""
+    places = np.asarray(places, float)
+    order, moved = places.argsort(), places.copy()
+    for one, other in pairwise(order):
+        moved[other] = max(moved[other], moved[one] + gap)
+    return moved - (moved - places).mean() if len(places) else moved
+
+
 def blank(width: float, height: float) -> Axes:
     """Axes of a new figure of so many inches."""
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
 @matplotlib.rc_context(PAGE)
-def plot_along_t(tables: Tables, metric: str) -> Axes:
+def plot_along_t(
+    table: pd.DataFrame,
+    metric: str,
+    *,
+    name: str = "",
+    tolerance: float | None = 0.1,
+    limits: tuple[float, float] | None = None,
+) -> Axes:
     """Draw a metric along t: mean over seeds, band of one standard deviation.
+
+    Of the loss on what is retained and forgotten, the straight line between the end values of the
+    mean is drawn too, with the tolerance on its forbidden side; what breaks it is filled.
 
     Parameters
     ----------
-    tables : pandas.DataFrame or dict of them by name
-        Of `mcu_lite.evaluate`; several, at most four, are told apart by line style.
+    table : pandas.DataFrame
+        Of `mcu_lite.evaluate` on one path, or of `mcu_lite.run`, which knows its two models.
     metric : str
+    name : str
+        Of the path.
+    tolerance : float, optional
+        ε in nats; None for paths between models that have forgotten nothing, of which no
+        direction is wanted.
+    limits : (float, float), optional
+        Of the y axis, by default those of the curves.
 
     Returns
     -------
@@ -118,40 +173,110 @@ def plot_along_t(tables: Tables, metric: str) -> Axes:
     Raises
     ------
     ValueError
-        For an empty table or one of several curves, an unknown metric or split, or more tables
-        than line styles.
+        For an empty table or one of several curves, or an unknown metric or split.
 
     Examples
     --------
-    >>> plot_along_t(table, "accuracy").get_xlabel()
-    't'
+    >>> plot_along_t(table, "accuracy").get_title("left")
+    'accuracy'
     """
-    named = by_name(tables, along_t=True)
-    ax, words = blank(3.7, 2.75), []
-    for style, (name, table) in zip(STYLES, named.items()):
-        stats = summary(table, metric)
-        for split in (s for s in SPLITS if s in stats.index.get_level_values("split")):
-            mean, sd = stats.loc[split, "mean"], stats.loc[split, "std"]
-            label = f"{split}, {name}" if name else split
-            ax.plot(mean.index, mean, style, color=COLOURS[split], label=label, lw=1.6)
-            if sd.notna().any():
-                band = mean - sd, mean + sd
-                ax.fill_between(mean.index, *band, color=COLOURS[split], alpha=0.15, lw=0)
-            words.append(
-                f"{name} {split} from {mean.iloc[0]:.2f} at t=0 to {mean.iloc[-1]:.2f} at t=1, "
-                f"between {mean.min():.2f} and {mean.max():.2f}".strip()
-            )
-    lost = sum(table.groupby("seed").value.count().eq(0).sum() for table in named.values())
-    ax.set_title(label_of(metric) + (f" ({lost} diverged left out)" if lost else ""))
-    ax.set_label(f"{label_of(metric)} along t: " + "; ".join(words))
-    ax.set(xlabel="t", xlim=(0, 1))
-    ax.legend(fontsize=7)
+    by_name(table, along_t=True)
+    stats = summary(table, metric)
+    # Margins of its own, so that panels side by side are equal.
+    ax, words, labels = Figure(figsize=(4.6, 3.2)).add_axes((0.1, 0.15, 0.69, 0.7)), [], {}
+    ax.set(xlim=(0, 1), ylim=limits or reach([table], metric))
+    for split in (s for s in SPLITS if s in stats.index.get_level_values("split")):
+        mean, sd = stats.loc[split, "mean"], stats.loc[split, "std"]
+        if tolerance is not None and metric == "loss" and split in SIDES:
+            _judge(ax, split, stats["mean"], tolerance)
+        ax.plot(mean.index, mean, color=COLOURS[split], lw=1.8)
+        if sd.notna().any():
+            band = mean - sd, mean + sd
+            ax.fill_between(mean.index, *band, color=COLOURS[split], alpha=0.15, lw=0)
+        if mean.notna().all():
+            arrow = "" if tolerance is None else wanted(metric, split)
+            labels[f"{split} {arrow}".strip()] = mean.iloc[-1], INKS[split]
+        words.append(
+            f"{split} from {mean.iloc[0]:.2f} at t=0 to {mean.iloc[-1]:.2f} at t=1, "
+            f"between {mean.min():.2f} and {mean.max():.2f}"
+        )
+    ax.grid(axis="y", color=INK, alpha=0.14, lw=0.8)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(length=0)
+    start, stop = ends_of(table)
+    ax.set_xticks([0, 0.5, 1], [start, "t", stop])
+    ax.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
+    for tick, side in zip(ax.get_xticklabels(), ("left", "center", "right")):
+        tick.set_ha(side)
+    _label_ends(ax, labels)
+    about = [label_of(metric), *_remarks(table, metric, tolerance)]
+    title, *below = [name, "; ".join(about)] if name else [about[0], "; ".join(about[1:])]
+    ax.set_title(title, pad=6 + 1.5 * SIZE * any(below))
+    ax.annotate(*below, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points")
+    ax.set_label(f"{', '.join(filter(None, [name, *about]))}, along t: {'; '.join(words)}")
     return ax
 
 
-def themed(split: str) -> str:
-    """Colour of a split, which the page's style sheet may replace, say in dark mode."""
-    return f"var(--mcu-{split}, {COLOURS[split]})"
+def reach(tables: Iterable[pd.DataFrame], metric: str) -> tuple[float, float]:
+    """Lowest and highest value that a metric's bands take in any of the tables, with a margin."""
+    stats = pd.concat([summary(table, metric) for table in tables]).dropna(subset="mean")
+    sd = stats["std"].fillna(0)
+    low, high = (stats["mean"] - sd).min(), (stats["mean"] + sd).max()
+    if not high > low:  # equal, or all diverged
+        low, high = np.nan_to_num(low) - 0.5, np.nan_to_num(low) + 0.5
+    margin = 0.09 * (high - low)
+    return low - margin, high + margin
+
+
+def _judge(ax: Axes, split: str, means: pd.Series, tolerance: float) -> None:
+    """Draw the straight line between the ends of a mean loss, what is allowed, and what breaks."""
+    side, t, mean = SIDES[split], means[split].index.to_numpy(), means[split].to_numpy()
+    over = side * excess(mean, t)
+    line = mean - side * over
+    edge, colour = line + side * tolerance, COLOURS[split]
+    ax.plot(t, line, color=colour, lw=1.2, dashes=(4, 3))
+    ax.fill_between(t, line, edge, color=colour, alpha=0.22, lw=0)
+    if not over.max() > tolerance:
+        return
+    beyond = edge + side * np.maximum(over - tolerance, 0)
+    ax.fill_between(t, edge, beyond, color=colour, alpha=0.45, lw=0)
+    low, high = ax.get_ylim()
+    t, by, gap = t[over.argmax()], over.max() - tolerance, side * 0.1 * (high - low)
+    place = means[split, t] + gap
+    for other in sorted(means.xs(t, level="t"), key=lambda value: side * value):
+        if abs(other - place) < 0.9 * abs(gap):  # no other curve runs through the words
+            place = other + gap
+    style = {"color": INKS[split], "fontweight": "bold", "gid": "mcu-halo"}
+    ax.text(t, place, f"breaks by {by:.2f}", ha="center", va="center", **style)
+
+
+def _remarks(table: pd.DataFrame, metric: str, tolerance: float | None) -> list[str]:
+    """What else is said above a figure: the goal, the verdict, and what was left out."""
+    said = []
+    if tolerance is not None:
+        if metric in METRICS and METRICS[metric].better == "oracle":
+            said.append("goal: oracle")
+        own = table[table.metric == metric]
+        if metric == "loss" and set(SIDES) <= set(own.split) and {0, 1} <= set(own.t):
+            held = is_connected(own, tolerance).connected
+            said.append(f"connected on {held.sum()} of {held.count()} seeds")
+    if lost := table.groupby("seed").value.count().eq(0).sum():
+        said.append(f"{lost} diverged left out")
+    return said
+
+
+def _label_ends(ax: Axes, labels: dict[str, tuple[float, str]]) -> None:
+    """Name each curve at its end, in its colour: (value, colour) by name."""
+    low, high = ax.get_ylim()
+    places = apart([(value - low) / (high - low) for value, _ in labels.values()], 0.085)
+    for (name, (_, colour)), y in zip(labels.items(), places):
+        style = {"color": colour, "fontweight": "bold", "va": "center"}
+        ax.annotate(name, (1, y), (6, 0), "axes fraction", "offset points", **style)
+
+
+def themed(split: str, kind: str = "") -> str:
+    """Colour of a split, or of words on it ("-text"), which the page's style sheet may replace."""
+    return f"var(--mcu-{split}{kind}, {(INKS if kind else COLOURS)[split]})"
 
 
 def svg(figure: Figure, text: str) -> str:
@@ -161,17 +286,25 @@ def svg(figure: Figure, text: str) -> str:
     with matplotlib.rc_context(PAGE | {"svg.hashsalt": text}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=NOTHING)
     body = re.search(r"<svg[^>]*>(.*)</svg>", buffer.getvalue(), re.S).group(1)
-    body = body.replace(INK, "currentColor")
-    for split, colour in COLOURS.items():
-        body = re.sub(colour, themed(split), body, flags=re.I)
+    body = body.replace(INK, "currentColor").replace('id="mcu-halo"', 'class="mcu-halo"')
+    for kind, colours in (("", COLOURS), ("-text", INKS)):
+        for split, colour in colours.items():
+            body = re.sub(colour, themed(split, kind), body, flags=re.I)
+    # The page's own font, and sizes in units that it may set.
+    body = re.sub(r'\bfont: [^;"]*?([\d.]+px) [^;"]*', r"font-size: \1", body)
+    body = re.sub(r'font-family: [^;"]*(; )?', "", body)
+    body = re.sub(
+        r"font-size: ([\d.]+)px", lambda m: f"font-size: {float(m[1]) / SIZE:.3g}em", body
+    )
     return drawing(figure, body, f'role="img" aria-label="{escape(text)}"')
 
 
 def drawing(figure: Figure, body: str, attributes: str = 'aria-hidden="true"') -> str:
     """Inline SVG of the size of a figure, without a text alternative unless it has attributes."""
     width, height = figure.get_size_inches() * 72
-    head = f'viewBox="0 0 {width:g} {height:g}" style="width:100%;display:block" {attributes}'
-    return f"<svg {head}>{body}</svg>"
+    style = f"display:block;width:100%;max-width:{1.25 * width:.0f}px"
+    head = f'class="mcu-figure" viewBox="0 0 {width:g} {height:g}" font-size="{SIZE}"'
+    return f'<div class="mcu-panel"><svg {head} style="{style}" {attributes}>{body}</svg></div>'
 
 
 def picture(*axes: Axes) -> HTML:
@@ -188,8 +321,7 @@ def picture(*axes: Axes) -> HTML:
     True
     """
     cells = (
-        f'<div style="flex:1 1 320px;min-width:min(100%,{ax.figure.get_figwidth() * 55:.0f}px);'
-        f'max-width:{ax.figure.get_figwidth() * 110:.0f}px">'
+        f'<div style="flex:1 1 320px;max-width:{ax.figure.get_figwidth() * 90:.0f}px">'
         f"{svg(ax.figure, ax.get_label())}</div>"
         for ax in axes
     )

@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mcu_lite.checks import SPLITS, check_choice
-from mcu_lite.figures.along_t import PAGE, blank, by_name, label_of
+from mcu_lite.figures.along_t import COLOURS, PAGE, blank, by_name, label_of
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PALETTE = ("#A0457F", "#808080", "#C07FB0", "#666E78", "#8858A8", "#949494")
+"""Purple and grey, of conditions and levels: the colours of splits say retain, forget and test."""
 MARKS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -32,20 +33,21 @@ def plot_dots(
     hues = list(order or kinds)
     if table.empty or len(hues) > len(PALETTE):
         raise ValueError(f"table must hold values of 1..{len(PALETTE)} kinds of {hue}, got {hues}")
-    ax, words = blank(5.6, 2.6), []
+    ax, words, shown = blank(5.6, 3.2), [], []
     for k, name in enumerate(hues):
         own = table[table[hue] == check_choice(hue, name, kinds)]
         at = own[x].map(places.index) + 0.7 * ((k + 0.5) / len(hues) - 0.5)
-        ax.plot(at, own[values], MARKS[k], color=PALETTE[k], ms=3, mew=0, alpha=0.5)
+        colour = COLOURS[name] if hue == "split" else PALETTE[k]
+        shown += ax.plot(at, own[values], MARKS[k], color=colour, ms=4, mew=0, alpha=0.6)
         means = own.groupby(x, sort=False)[values].mean()
         at = at.groupby(own[x], sort=False).first()
-        ax.plot(at, means, "_", color=PALETTE[k], ms=9, mew=2, label=str(name))
+        ax.plot(at, means, "_", color=colour, ms=11, mew=2.2, label=str(name))
         words.append(f"{name}: " + ", ".join(f"{p} {v:z.2f}" for p, v in means.items()))
-    long = sum(len(str(p)) for p in places) > 70
+    long = sum(len(str(p)) for p in places) > 45
     turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
     ax.set_xticks(range(len(places)), places, **turned)
-    ax.tick_params(labelsize=8)
-    ax.legend(ncols=len(hues), loc="lower left", bbox_to_anchor=(0, 1))
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
+    ax.legend(shown, hues, ncols=min(len(hues), 4), markerscale=1.8, handlelength=1, **above)
     ax.set_label("Means over seeds. " + "; ".join(words))
     return ax
 

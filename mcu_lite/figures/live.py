@@ -96,7 +96,7 @@ def live(
         table = {"": evaluate(path, task, [t], metrics=metrics)}
         for metric, ax, grid in zip(metrics, axes, panels.children[1].children):
             (over,) = grid.children[1].children
-            over.value = drawing(ax.figure, *marks_along(ax, table, metric, [t]))
+            over.value = drawing(ax.figure, *marks_along(ax, table[""], metric, [t]))
         length = path.arc_length(np.linspace(0, t, ts))[-1, row].item()
         passed = "its curve diverged" if path.diverged[row] else f"arc length {length:.2f}"
         (numbers.value,) = numbers_at(table, metrics, {t: f"t = {t:.3f}, {passed}"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from html import escape
 
 import ipywidgets as w
@@ -14,7 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mcu_lite.figures.along_t import COLOURS, INK, PAGE, STYLES, blank
+from mcu_lite.figures.along_t import COLOURS, INK, PAGE, blank
 from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
 from mcu_lite.metrics.evaluation import evaluate
@@ -37,6 +36,7 @@ SHAPES = (
 )
 """What stands for the first, second and third path on the map."""
 SIGNS = "■●•"
+STYLES = ("-", "--", ":")
 FILL = 'fill="#E69F00" stroke="currentColor" stroke-width="1.5"'
 
 
@@ -89,16 +89,15 @@ def plot_map(
     side, chord = len(retain), float(plane.chord[row])
     own = table[table.seed == seed].drop_duplicates("point").sort_values("point")
     x, y = (own[axis].to_numpy().reshape(side, side) * chord for axis in "xy")
-    ax = blank(3.7, 4.0)
+    ax = blank(4.6, 5.0)
     filled = ax.contourf(x, y, retain, LEVELS, colors=SHADES, extend="both")
     bar = ax.figure.colorbar(filled, ax=ax, location="bottom", aspect=40)
-    bar.set_label(f"retain loss (nats), seed {seed}", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    bar.set_label(f"retain loss (nats), seed {seed}")
     lines = ax.contour(x, y, forget, STEPS, colors=COLOURS["forget"], linewidths=1.1)
     drawn = [v for v in STEPS if forget.min() < v < forget.max()]
     # Crowded lines have room for every other label only.
     named = drawn if len(drawn) < 4 else drawn[1::2]
-    for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=7):
+    for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=10):
         text.set_color(INK)
     handles = [Line2D([], [], color=COLOURS["forget"], lw=1.1, label="forget accuracy")]
     words = [
@@ -116,11 +115,10 @@ def plot_map(
         words.append(f"{name} from {start} at t=0 to {end} at t=1{far}")
     for name, place, aside in zip(corners, plane.corners[:, row].tolist(), (-12, -12, 5)):
         ax.plot(*place, "s", ms=5, color=INK)
-        ax.annotate(name, place, (-4, aside), textcoords="offset points", fontsize=8)
+        ax.annotate(name, place, (-4, aside), textcoords="offset points")
     ax.set_aspect("equal" if equal else "auto")
-    ax.set_xlabel(f"distance from {corners[0]} towards {corners[1]}", fontsize=8)
-    ax.set_ylabel(f"at right angles, towards {corners[2]}", fontsize=8)
-    ax.tick_params(labelsize=8)
+    ax.set_xlabel(f"distance from {corners[0]} towards {corners[1]}")
+    ax.set_ylabel(f"at right angles, towards {corners[2]}")
     ax.spines[:].set_visible(False)
     above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
     ax.legend(handles=handles, ncols=len(handles), **above)
@@ -151,8 +149,7 @@ def explore(
     plane : Plane
         On which it was drawn.
     paths : dict of Path by name
-        At most three. The arc length above the metric curves is that of the last one, a mean
-        over the seeds on which it did not diverge.
+        At most three.
     task : Task
     ts : int
         Evenly spaced points.
@@ -193,15 +190,13 @@ def explore(
         name: path.arc_length(at).masked_fill(path.diverged, torch.nan).double().cpu().numpy()
         for name, path in paths.items()
     }
-    last, arc = list(arcs.items())[-1]
-    finish = partial(add_arc_axis, ts=at, arc=arc[:, ~np.isnan(arc[-1])], name=last)
     places = some_of_each(task, row, images)
     panels = [
         overlaid(ground, _on_map(ground, plane, paths, at, row)),
         frames(strip(task, followed, places, k, row) for k in range(ts)),
     ]
     where = frames(_where(t, arcs, k, row) for k, t in enumerate(at))
-    return moved(at, [where, *curves(tables, metrics, at, finish, panels)])
+    return moved(at, [where, *curves(tables, metrics, at, before=panels)])
 
 
 def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row: int) -> list[str]:
@@ -212,26 +207,6 @@ def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row:
         for k, place in enumerate(places if not path.diverged[row] else ()):
             marks[k] += shape.format(*spot(ax, *place), FILL)
     return marks
-
-
-@matplotlib.rc_context(PAGE)
-def add_arc_axis(ax: Axes, ts: np.ndarray, arc: np.ndarray, name: str) -> None:
-    """Show above a figure along t how much of a path's length lies behind each t.
-
-    `arc` is the length of its curves from 0 to each of `ts`, shape (T, B); without any there is
-    nothing to show. `name` is that of the path.
-    """
-    if not arc.size:
-        return
-    share = arc.mean(1) / arc[-1].mean()
-    shares = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-    above = ax.secondary_xaxis("top")
-    above.set_ticks(np.interp(shares, share, ts), [f"{s:.0%}" for s in shares])
-    above.tick_params(labelsize=8)
-    above.set_xlabel(f"arc length of the {name}", fontsize=8)
-    half = np.interp(0.5, share, ts)
-    words = f"half of the {name}'s length lies before t = {half:.2f}"
-    ax.set_label(f"{ax.get_label()}; {words}")
 
 
 def _where(t: float, arcs: dict[str, np.ndarray], k: int, row: int) -> str:

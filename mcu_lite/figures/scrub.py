@@ -6,25 +6,40 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 
 import ipywidgets as w
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mcu_lite.checks import SPLITS
 from mcu_lite.figures.along_t import (
-    STYLES,
+    SIZE,
     Tables,
+    apart,
     by_name,
     drawing,
     label_of,
     mean_sd,
     plot_along_t,
+    reach,
     summary,
     svg,
     themed,
 )
 
+WIDE = {"width": "100%"}
+FOLD = (
+    '<details class="mcu-fold mcu-folds"><summary>Numbers</summary></details>'
+    "<style>:has(> * > .mcu-folds:not([open])) + .mcu-folded { display: none !important }</style>"
+)
+"""Folds what comes next: inside, it would close whenever the slider moves."""
 
-def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Widget:
+
+def scrub(
+    tables: Tables,
+    metrics: Sequence[str] = ("accuracy", "loss"),
+    *,
+    tolerance: float | None = 0.1,
+) -> w.Widget:
     """Slider and play button over t, a marker on every curve, and the numbers at that t.
 
     All frames are stored in the page and linked in the browser, so that the slider
@@ -33,9 +48,12 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     Parameters
     ----------
     tables : pandas.DataFrame or dict of them by name
-        Of `mcu_lite.evaluate`, all on the same ts; at most four.
+        Of `mcu_lite.evaluate` or of one path of `mcu_lite.run`, all on the same ts. Several are
+        drawn side by side, on one scale.
     metrics : sequence of str
         One panel each.
+    tolerance : float, optional
+        ε in nats; see `mcu_lite.plot_along_t`.
 
     Returns
     -------
@@ -44,8 +62,8 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     Raises
     ------
     ValueError
-        For a table that is empty, of no path or of several curves, an unknown metric or split,
-        tables on different ts, or more than four.
+        For a table that is empty, of no path or of several curves, an unknown metric or split, or
+        tables on different ts.
 
     Examples
     --------
@@ -57,7 +75,9 @@ def scrub(tables: Tables, metrics: Sequence[str] = ("accuracy", "loss")) -> w.Wi
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")
     numbers = frames(numbers_at(named, metrics, {t: f"at t = {t:.3g}" for t in ts}))
-    return moved(ts, [*curves(named, metrics, ts), numbers])
+    numbers.add_class("mcu-folded")
+    drawn = curves(named, metrics, ts, tolerance=tolerance)
+    return moved(ts, [*drawn, w.HTML(FOLD), numbers])
 
 
 def moved(
@@ -104,22 +124,25 @@ def curves(
     ts: Sequence[float],
     finish: Callable[[Axes], None] | None = None,
     before: Iterable[w.Widget] = (),
+    tolerance: float | None = 0.1,
 ) -> list[w.Widget]:
-    """Draw each metric along t, `finish` its axes, and mark each of `ts`; see `overlaid`.
+    """Draw each metric of each table along t, `finish` its axes, and mark each of `ts`.
 
-    Returns a legend for all, and the panels, after those that come `before`, in as many columns as
-    the page has room for.
+    Returns a key for all, and the panels, after those that come `before`, in as many columns as
+    the page has room for, but no more than there are tables to compare.
     """
     panels = list(before)
     for metric in metrics:
-        ax = plot_along_t(named, metric)
-        ax.get_legend().remove()
-        if finish:
-            finish(ax)
-        panels.append(overlaid(ax, marks_along(ax, named, metric, ts)))
-    columns = "repeat(auto-fill, minmax(min(100%, 290px), 1fr))"
-    layout = {"grid_template_columns": columns, "width": "100%"}
-    return [legend(named, metrics), w.GridBox(panels, layout=layout)]
+        how = {"tolerance": tolerance, "limits": reach(named.values(), metric)}
+        for name, table in named.items():
+            ax = plot_along_t(table, metric, name=name, **how)
+            if finish:
+                finish(ax)
+            panels.append(overlaid(ax, marks_along(ax, table, metric, ts)))
+    most = len(named) if len(named) > 1 else min(len(panels), 3)
+    least = f"max(min(100%, 290px), (100% - {most - 1}em) / {most})"
+    layout = {"grid_template_columns": f"repeat(auto-fill, minmax({least}, 1fr))"}
+    return [key(named, metrics, tolerance), w.GridBox(panels, layout=layout | WIDE)]
 
 
 def overlaid(ax: Axes, marks: Iterable[str]) -> w.GridBox:
@@ -139,51 +162,67 @@ def spot(ax: Axes, x: float, y: float) -> tuple[float, float]:
     return round(72 * float(x), 1), round(72 * float(ax.figure.get_figheight() - y), 1)
 
 
-def legend(named: dict, metrics: Sequence[str]) -> w.HTML:
-    """Colours of the splits and line styles of the models, once for all panels."""
-    drawn = {split for table in named.values() for split in table[table.metric.isin(metrics)].split}
-    keys = [(split, themed(split), "none") for split in SPLITS if split in drawn]
-    if len(named) > 1:
-        keys += zip(named, ["currentColor"] * len(STYLES), STYLES.values())
-    items = [
-        '<span style="white-space:nowrap;margin-right:1.5em"><svg width="30" height="10" '
-        f'stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}" aria-hidden="true">'
-        f'<path d="M0 5H30"/></svg> {escape(name)}</span>'
-        for name, colour, dash in keys
-    ]
-    return w.HTML(" ".join(items), layout=w.Layout(width="100%"))
+def key(named: dict, metrics: Sequence[str], tolerance: float | None) -> w.HTML:
+    """What lines, bands and arrows are, once for all panels."""
+    seeds = max(table.seed.nunique() for table in named.values())
+    mean = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
+    bar = '<svg width="28" height="10" aria-hidden="true" fill="none" stroke="currentColor" '
+    items = [f'{bar}stroke-width="2"><path d="M0 5H28"/></svg>{mean}']
+    if seeds > 1:
+        items.append(f'{bar}stroke-opacity=".2" stroke-width="9"><path d="M0 5H28"/></svg>± 1 sd')
+    if tolerance is not None and "loss" in metrics:
+        items.append(
+            f'{bar}><path d="M0 3H28" stroke-dasharray="4 3"/><path d="M0 6.5H28" stroke-width="6" '
+            'stroke-opacity=".25"/></svg>straight line between the ends, '
+            f"ε = {tolerance:g} on its wrong side"
+        )
+    if tolerance is not None:
+        items.append("↑ ↓ wanted")
+    spans = "".join(f"<span>{item}</span>" for item in items)
+    return w.HTML(f'<div class="mcu-key">{spans}</div>', layout=w.Layout(**WIDE))
 
 
-def marks_along(ax: Axes, named: dict, metric: str, ts: Sequence[float]) -> list[str]:
-    """Mark each t: a vertical line, and a dot on the mean curve of every table and split."""
-    means = [summary(table, metric)["mean"].dropna() for table in named.values()]
-    marks = []
+def marks_along(ax: Axes, table: pd.DataFrame, metric: str, ts: Sequence[float]) -> list[str]:
+    """Mark each t: a vertical line, and on the mean of every split a dot with its value."""
+    mean, marks = summary(table, metric)["mean"].dropna(), []
     for t in ts:
         (x, top), (_, bottom) = (spot(ax, t, y) for y in reversed(ax.get_ylim()))
         mark = f'<path d="M{x} {top}V{bottom}" stroke="currentColor" opacity=".4"/>'
-        for mean in means:
-            for split in (s for s in SPLITS if (s, t) in mean.index):
-                _, y = spot(ax, t, mean[split, t])
-                mark += f'<circle cx="{x}" cy="{y}" r="3.5" fill="{themed(split)}"/>'
+        splits = [s for s in SPLITS if (s, t) in mean.index]
+        heights = [spot(ax, t, mean[split, t])[1] for split in splits]
+        side, anchor = (7, "start") if t < 0.75 else (-7, "end")
+        words = apart(heights, SIZE)
+        for split, y, word in zip(splits, heights, words):
+            value, ink = f"{mean[split, t]:.2f}", themed(split, "-text")
+            mark += f'<circle cx="{x}" cy="{y}" r="3.5" fill="{themed(split)}"/>'
+            mark += (
+                f'<text x="{x + side:.1f}" y="{word - 4:.1f}" class="mcu-value" '
+                f'text-anchor="{anchor}" fill="{ink}">{value}</text>'
+            )
         marks.append(mark)
     return marks
 
 
 def numbers_at(named: dict, metrics: Sequence[str], titles: dict[float, str]) -> list[str]:
     """Write means and standard deviations as an HTML table for each t, which has a title."""
-    rows = {}
-    for name, table in named.items():
-        for metric in metrics:
-            own = table[table.metric == metric].groupby(["split", "t"]).value
-            rows[f"{name} {label_of(metric)}".strip()] = own.agg(mean_sd, digits=3)
+    rows = {
+        (name, label_of(metric)): table[table.metric == metric]
+        .groupby(["split", "t"])
+        .value.agg(mean_sd, digits=3)
+        for name, table in named.items()
+        for metric in metrics
+    }
     drawn = [s for s in SPLITS if any(s in own.index for own in rows.values())]
     head = "".join(f'<th scope="col">{split}</th>' for split in drawn)
     written = []
     for t, title in titles.items():
-        lines = ""
-        for name, own in rows.items():
+        lines, last = "", ""
+        for (name, label), own in rows.items():
+            if name != last:
+                lines += f'<tr><th scope="rowgroup" colspan="9">{escape(name)}</th></tr>'
+            last = name
             cells = "".join(f"<td>{own.get((split, t), '')}</td>" for split in drawn)
-            lines += f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
+            lines += f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>'
         # The padding is for notebooks, which lack the book's style sheet.
         written.append(
             '<table class="mcu-numbers" cellpadding="6">'

@@ -84,6 +84,33 @@ def test_fits_the_screen(page):
             assert table.bounding_box()["width"] <= box["width"]
 
 
+def test_numbers_fold_out_and_stay_open_as_the_slider_moves(page):
+    for widget in widgets(page):
+        table, summary = widget.locator("table:visible"), widget.locator("summary")
+        if not summary.count():  # a map says where it is in a sentence
+            continue
+        assert table.count() == 0
+        summary.click()
+        before = table.inner_text()
+        widget.get_by_role("slider").focus()
+        page.keyboard.press("ArrowRight")
+        assert table.count() == 1 and table.inner_text() != before
+        assert table.bounding_box()["width"] <= widget.bounding_box()["width"]
+        page.keyboard.press("ArrowLeft")
+        summary.click()
+
+
+def test_words_in_figures_are_of_one_size_in_the_font_of_the_page(page):
+    sizes = """texts => texts.map(text => {
+        const {fontSize, fontFamily} = getComputedStyle(text);
+        return [parseFloat(fontSize) * text.getScreenCTM().a, fontFamily];
+    })"""
+    font = page.evaluate("getComputedStyle(document.querySelector('.bd-article')).fontFamily")
+    for widget in widgets(page):
+        for size, family in widget.locator("svg[role=img] text").evaluate_all(sizes):
+            assert 9.5 < size < 15 and family == font
+
+
 def test_arrow_keys_move_the_marker(page):
     for widget in widgets(page):
         before, shown = markers(widget), pixels(widget)

@@ -60,7 +60,11 @@ def test_the_shade_grows_with_the_value_and_lets_the_page_through():
 
 
 def test_equal_values_of_zero_can_be_drawn():
-    assert set(cells(heatmap(matrix() * 0)).values()) == {"0.00"}
+    assert set(cells(heatmap(matrix() * 0, fmt="{:.2f}")).values()) == {"0.00"}
+
+
+def test_counts_are_whole_and_none_is_a_dot():
+    assert set(cells(heatmap(matrix() * 4)).values()) == {"·", "1", "4"}
 
 
 def test_text_on_the_strongest_cell_is_readable_on_a_light_and_on_a_dark_page():

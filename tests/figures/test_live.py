@@ -13,13 +13,11 @@ from urllib.request import urlopen
 import ipywidgets as w
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
 
 import mcu_lite as mcu
-from mcu_lite.figures.maps import add_arc_axis
 from mcu_lite.figures.scrub import spot
 from mcu_lite.metrics import plane_evaluation
 from mcu_lite.paths import planes
@@ -51,7 +49,7 @@ def below(widget):
 def test_all_frames_follow_one_slider(explored):
     widget, *_ = explored
     stacks = [own for own in below(widget) if isinstance(own, w.Stack)]
-    assert len(stacks) == 5  # position, map, images, two metrics
+    assert len(stacks) == 7  # position, map, images, two metrics of two paths
     for stack in stacks:
         assert len(stack.children) == 5 and stack.selected_index == 2
         assert len({frame.value for frame in stack.children}) == 5
@@ -82,54 +80,19 @@ def test_the_position_is_told_as_t_and_as_arc_length(explored):
     assert f"({arc[3] / arc[-1]:.0%})" in text
 
 
-def test_the_arc_axis_has_its_ticks_where_the_length_is(path):
-    ts = np.linspace(0, 1, 101)
-    arc = path.arc_length(ts).double().numpy()[:, 0]
-    ax = mcu.plot_along_t(made(ts), "loss")
-    add_arc_axis(ax, ts, arc[:, None], "curve")
-    (above,) = ax.child_axes
-    assert [tick.get_text() for tick in above.get_xticklabels()] == [
-        "0%",
-        "25%",
-        "50%",
-        "75%",
-        "100%",
-    ]
-    for share, t in zip((0, 0.25, 0.5, 0.75, 1), above.get_xticks()):
-        assert np.interp(t, ts, arc) == pytest.approx(share * arc[-1], abs=1e-6)
-
-
 def without(path, lost):
     """The path after some of its curves diverged."""
     lost = torch.tensor(lost)
     return replace(path, control=path.control.where(~lost[:, None], torch.nan), diverged=lost)
 
 
-def test_the_arc_length_is_that_of_the_curves_that_did_not_diverge(explored, task):
+def test_nothing_is_told_of_a_curve_that_diverged(explored, task):
     _, _, plane, paths = explored
-    path, ts = paths["curve"], np.linspace(0, 1, 5)
-    own = {"curve": without(path, [True, False])}
-    seen = text_of(mcu.explore(Figure().subplots(), plane, own, task, ts=5, row=0, images=4))
-    arc = path.arc_length(ts)[:, 1].double().numpy()
-    half = np.interp(0.5, arc / arc[-1], ts)
-    assert seen.count(f"half of the curve&#x27;s length lies before t = {half:.2f}") == 2
-    # The seed that is shown is the one that diverged: nothing is told about it.
-    assert seen.count("■ curve diverged") == 5 and 'width="9"' not in seen
-    assert seen.count("<img") == 5 * 4 and not re.search("✗|✓|nan", seen)
-
-
-def test_without_any_curve_there_is_no_arc_length(explored, task):
-    _, _, plane, paths = explored
-    own = {"<line>": paths["line"], "curve": without(paths["curve"], [True, True])}
-    seen = text_of(mcu.explore(Figure().subplots(), plane, own, task, ts=3, images=4))
-    assert seen.count("● curve diverged") == 3 and "half of the" not in seen
+    own = {"<line>": paths["line"], "curve": without(paths["curve"], [True, False])}
+    seen = text_of(mcu.explore(Figure().subplots(), plane, own, task, ts=3, row=0, images=4))
+    assert seen.count("● curve diverged") == 3 and 'r="5.5"' not in seen and "nan" not in seen
     assert len(re.findall(r"■ &lt;line&gt; [\d.]+ of [\d.]+ \(", seen)) == 3
-
-
-def made(ts):
-    return pd.DataFrame(
-        {"t": ts, "seed": 0, "split": "retain", "metric": "loss", "value": np.sin(3 * ts)}
-    )
+    assert seen.count("<img") == 3 * 4
 
 
 # Live

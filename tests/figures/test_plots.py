@@ -6,7 +6,7 @@ import pytest
 
 import mcu_lite as mcu
 from mcu_lite.figures import along_t as plots
-from mcu_lite.figures.scrub import legend
+from mcu_lite.figures.definition import definition
 
 
 def table(values, seeds=(0, 1)):
@@ -34,16 +34,91 @@ def test_diverged_seeds_are_left_out_and_the_figure_says_so():
     whole = table([1, 2], seeds=(0, 1, 2))
     whole.loc[whole.seed == 2, "value"] = np.nan
     ax = mcu.plot_along_t(whole, "accuracy")
-    assert "1 diverged left out" in ax.get_title()
+    assert "1 diverged left out" in text_of(ax)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [1.5, 2.5])
 
 
 def test_a_picture_takes_the_pages_colours_and_says_what_it_shows():
-    ax = mcu.plot_along_t({"npo": table([1, 5, 3])}, "accuracy")
+    ax = mcu.plot_along_t(table([1, 5, 3]), "accuracy", name="npo")
     html = mcu.picture(ax).data
     assert plots.INK not in html and "currentColor" in html
+    assert "font-family" not in html and "DejaVu" not in html
     (label,) = re.findall('aria-label="([^"]*)"', html)
-    assert "npo retain from 1.50 at t=0 to 3.50 at t=1, between 1.50 and 5.50" in label
+    assert (
+        label.startswith("npo, accuracy")
+        and "retain from 1.50 at t=0 to 3.50 at t=1, between 1.50 and 5.50" in label
+    )
+
+
+def text_of(ax):
+    return "; ".join(text.get_text() for text in (ax.title, ax._left_title, *ax.texts))
+
+
+def losses(retain, forget, **names):
+    """A made-up loss along t on two splits, of two seeds."""
+    own = [
+        table(values).assign(split=split, metric="loss", **names)
+        for split, values in (("retain", retain), ("forget", forget))
+    ]
+    return pd.concat(own, ignore_index=True)
+
+
+def test_curves_are_named_at_their_ends_with_the_direction_that_is_wanted():
+    said = text_of(mcu.plot_along_t(losses([0, 0], [1, 1]), "loss"))
+    assert "retain ↓" in said and "forget ↑" in said
+    own = table([1, 2])
+    assert "retain ↑" in text_of(mcu.plot_along_t(own, "accuracy"))
+    assert "forget ↓" in text_of(mcu.plot_along_t(own.assign(split="forget"), "accuracy"))
+    near = own.assign(split="forget", metric="js_to_oracle")
+    assert "forget ↓" in text_of(mcu.plot_along_t(near, "js_to_oracle"))
+    attack = text_of(mcu.plot_along_t(near.assign(metric="mia_auc"), "mia_auc"))
+    assert "goal: oracle" in attack and not re.search("[↑↓]", attack)
+    plain = text_of(mcu.plot_along_t(losses([0, 0], [1, 1]), "loss", tolerance=None))
+    assert not re.search("[↑↓]|connected", plain)
+
+
+def test_what_breaks_the_straight_line_is_filled_and_measured():
+    """Half-way the forget loss lies 0.5 below the line of its ends, of which 0.1 is allowed."""
+    whole = losses([0, 0, 0], [1, 1, 2])
+    ax = mcu.plot_along_t(whole, "loss")
+    assert "breaks by 0.40" in text_of(ax) and "connected on 0 of 2 seeds" in text_of(ax)
+    dashed = [line for line in ax.lines if line.is_dashed()]
+    assert [line.get_ydata().tolist() for line in dashed] == [[0.5] * 3, [1.5, 2, 2.5]]
+    fine = text_of(mcu.plot_along_t(whole, "loss", tolerance=0.5))
+    assert "breaks" not in fine and "connected on 2 of 2 seeds" in fine
+    assert "breaks" not in text_of(mcu.plot_along_t(losses([0, 0, 0], [1, 3, 2]), "loss"))
+
+
+@pytest.mark.parametrize(
+    ("names", "ends"),
+    [
+        ({}, ("t = 0", "t = 1")),
+        ({"method": "npo", "other": "scrub", "a": "npo seed=0", "b": "x"}, ("npo", "scrub")),
+        (
+            {"method": "npo", "other": "npo", "a": "npo seed=0", "b": "npo seed=1"},
+            ("npo seed=0", "npo seed=1"),
+        ),
+    ],
+)
+def test_the_axis_begins_and_ends_with_the_two_models(names, ends):
+    ax = mcu.plot_along_t(losses([0, 0], [1, 1], **names), "loss")
+    first, _, last = (tick.get_text() for tick in ax.get_xticklabels())
+    assert (first, last) == ends
+
+
+def test_labels_keep_apart_and_move_no_more_than_they_must():
+    assert plots.apart([3.0, 1.0], 1).tolist() == [3.0, 1.0]
+    np.testing.assert_allclose(plots.apart([1.0, 1.0, 1.0], 2), [-1, 1, 3])
+
+
+def test_the_definition_is_drawn_with_words_for_it():
+    html = definition().data
+    labels = re.findall('role="img" aria-label="([^"]*)"', html)
+    assert [label.split(":")[0] for label in labels] == [
+        "The retain loss must not rise",
+        "The forget loss must not fall",
+    ]
+    assert "<figcaption><b>" in html and html.count(">barrier<") == 2
 
 
 def test_models_side_by_side_show_every_seed(theta, oracle, task):
@@ -89,7 +164,7 @@ def test_nothing_is_marked_on_a_curve_that_diverged():
 def test_the_slider_has_one_frame_for_each_t_with_marker_and_numbers():
     values = [1, 5, 3]
     slider = mcu.scrub({"a": table(values), "b": table(values[::-1])}, metrics=["accuracy"])
-    marks, numbers = frames(slider)
+    marks, _, numbers = frames(slider)
     assert len(marks) == len(numbers) == 3 == len(set(marks)) == len(set(numbers))
     assert "5.500" in numbers[1] and "0.707" in numbers[1]
     height = {m: float(re.findall(r'cy="([\d.]+)"', m)[0]) for m in marks}
@@ -116,19 +191,19 @@ def html_values(widget):
     return [widget.value] if type(widget).__name__ == "HTML" else []
 
 
-def many(count):
-    return {f"model {i}": table([i, i + 1]) for i in range(count)}
-
-
 def several():
     return pd.concat([table([1, 2]), table([3, 4])])
 
 
-def test_every_table_has_a_style_of_its_own():
-    ax = mcu.plot_along_t(many(4), "accuracy")
-    assert len({line.get_linestyle() for line in ax.lines}) == len(ax.lines) == 4
-    assert all(f"model {i}" in ax.get_label() for i in range(4))
-    assert legend(many(4), ["accuracy"]).value.count("model ") == 4
+def test_every_table_has_a_panel_of_its_own_on_one_scale():
+    slider = mcu.scrub({f"model {i}": table([i, i + 1]) for i in range(3)}, metrics=["accuracy"])
+    *marks, _ = frames(slider)
+    assert len(marks) == 3
+    heights = [float(re.search(r'cy="([\d.]+)"', own[0])[1]) for own in marks]
+    assert heights == sorted(heights, reverse=True) and len(set(heights)) == 3
+    titles = [f"model {i}" for i in range(3)]
+    drawn = [value for value in html_values(slider) if "clip-path" in value]
+    assert all(title in value for title, value in zip(titles, drawn, strict=True))
 
 
 def test_the_slider_is_light():
@@ -143,8 +218,6 @@ def test_the_slider_is_light():
         (lambda: mcu.scrub({"a": table([1, 2]), "b": table([1, 2, 3])}), "same ts"),
         (lambda: mcu.scrub({}), "at least one"),
         (lambda: mcu.scrub(table([1, 2]).assign(t=np.nan)), "must be of a path: it has no t"),
-        (lambda: mcu.scrub(many(5), metrics=["accuracy"]), "tables must be at most 4, .*model 4"),
-        (lambda: mcu.plot_along_t(many(5), "accuracy"), "tables must be at most 4, .*model 4"),
         (lambda: mcu.plot_along_t(pd.DataFrame({"t": [0.0]}), "accuracy"), "columns"),
         (lambda: mcu.plot_models({"a": table([1, 2])}, "beauty"), "'accuracy'"),
         (lambda: mcu.plot_along_t(several(), "accuracy"), "one curve"),
