@@ -55,13 +55,13 @@ def measure_studies(profile: str) -> None:
     """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
     from mcu_lite.book import price
-    from mcu_lite.book.photograph_study import on_photographs, pictured
+    from mcu_lite.book.photograph_study import on_both, on_photographs, pictured
     from mcu_lite.book.recorded import PATHS, digits
     from mcu_lite.book.text_study import conditions, text_setting
 
     setting = mcu.load_profile(profile)
     studies = {
-        "photographs": (mcu.run, on_photographs(), pictured(setting)),
+        "photographs": (mcu.run, [*on_photographs(), *on_both()], pictured(setting)),
         "texts": (mcu.run, conditions(), text_setting(setting)),
         "grid": (mcu.run, mcu.grid(), setting),
         "evidence": (mcu.run, [c for own in PATHS for c in own], digits(setting)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 
 from mcu_lite.checks import check_choice
@@ -72,17 +71,3 @@ def gain_between(table: pd.DataFrame, better: str) -> pd.DataFrame:
         own["hindsight"] = inner.loc[seed].max() - ends.loc[seed].max()
         lines.append({"seed": seed, "t": t} | own)
     return pd.DataFrame(lines)
-
-
-def effective_interval(values: np.ndarray, ts: np.ndarray, better: str) -> tuple[float, float]:
-    """Longest interval of t on which one curve (T,) is better than both ends; NaN if none.
-
-    `better` values are "higher" or "lower" ones.
-    """
-    check_choice("direction", better, ("higher", "lower"))
-    gain = np.asarray(values, float) * (1.0 if better == "higher" else -1.0)
-    inside = gain > max(gain[0], gain[-1])
-    runs = np.split(np.arange(len(gain)), np.flatnonzero(np.diff(inside)) + 1)
-    within = [np.asarray(ts, float)[run[[0, -1]]] for run in runs if inside[run[0]]]
-    low, high = max(within, key=np.ptp, default=(np.nan, np.nan))
-    return float(low), float(high)

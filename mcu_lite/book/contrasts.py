@@ -148,11 +148,15 @@ def plot_shares(shares: pd.DataFrame, along: str = "") -> Axes:
     )
     ax.set_label(f"Shares by {along}. {'; '.join(words)}")
     return ax
+
+
 def from_zero(table: pd.DataFrame) -> pd.DataFrame:
     """Compare each column of a table, one line a seed, with zero: of `compare`, with ``label``."""
     own = table.rename_axis(index="seed", columns="name").assign(zero=0.0)
     long = own.melt(ignore_index=False).reset_index()
     return compare(long, "name", pairs=[(name, "zero") for name in table]).assign(label=list(table))
+
+
 def switches_of(table: pd.DataFrame) -> pd.DataFrame:
     """Name the settings of both ends, columns ``one`` and ``two``: neither, CL, SO or both."""
     names = {(False, False): "neither", (True, False): "CL", (False, True): "SO"}

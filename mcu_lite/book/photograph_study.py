@@ -22,3 +22,9 @@ def on_photographs() -> list[Condition]:
         for b in others
         for curve in ("linear", "bezier")
     ]
+
+
+def on_both() -> list[Condition]:
+    """The same curves, fitted on both inequalities."""
+    curves = [c for c in on_photographs() if c.curve == "bezier"]
+    return [replace(c, objective="connected") for c in curves]

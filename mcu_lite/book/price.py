@@ -23,8 +23,8 @@ from mcu_lite.studies.study import paths, run
 from mcu_lite.tasks.task import Task
 
 PAIR = ["condition", "a", "b", "seed"]
-STEPS = (0, 100, 400, 800)
-"""Fitting steps that are tried; 0 is the straight path."""
+TIMES = (0, 1, 4, 8)
+"""Fitting steps that are tried, in those of the setting; 0 is the straight path."""
 SEEN = ("seen", "unseen")
 FAMILIES = {
     "one method, two seeds": ["Rand"],
@@ -43,6 +43,7 @@ VARIANTS = {
     "another order of the data": {"seed": 1},
     "two bends": {"bends": 2},
     "start at the original": {"start": "original"},
+    "twice the rate": {"lr": 1e-2},
     "both, forget loss held on the line": {"objective": "two_sided"},
     "retain loss alone": {"objective": "retain"},
 }
@@ -63,7 +64,7 @@ def priced(methods: Sequence[str] = COMPARED) -> list[Condition]:
 def price(
     lines: Iterable[Condition],
     setting: Setting,
-    steps: Sequence[int] = STEPS,
+    times: Sequence[int] = TIMES,
     executor: Executor | None = None,
 ) -> pd.DataFrame:
     """Find out after how many fitting steps two ends are connected, and what changes on the way.
@@ -82,7 +83,7 @@ def price(
         retrained model (nats).
     """
     left, tables = list(lines), []
-    for n in steps:
+    for n in (k * setting.steps for k in times):
         curves = [replace(c, curve="bezier", objective="connected") for c in left] if n else left
         own = replace(setting, steps=n, metrics=DIGITS)
         table = run(curves, own, executor=executor)

@@ -19,6 +19,7 @@ from mcu_lite.tasks.task import Task
 SPOKEN = ("gradient_ascent", "graddiff", "npo", "simnpo", "scrub")
 """The methods of the grid on text: those with a forget term that tells what was learned."""
 FAMILIES = ("Rand", "Met", "CL", "SO", "Oracle", "Original")
+CURVED = ("Rand", "Met", "Oracle")
 MEASURED = ("loss", "accuracy", "exact_match", "probability", "truth_ratio", "forget_quality")
 MEASURED += ("mia_auc", "js_to_oracle")
 
@@ -40,14 +41,16 @@ def text_setting(setting: Setting) -> Setting:
 
 
 def conditions(methods: Sequence[str] = SPOKEN) -> list[Condition]:
-    """Return the conditions of the chapter on language, on straight and on curved paths.
+    """Return the conditions of the chapter on language, on straight paths and on fitted ones.
 
-    Left out are paths between retrained models, which are no matter of language, and curves to
-    the model that was retrained from the original's initialisation, a control for straight ones.
+    Curves are fitted on both inequalities, between two seeds, two methods, and a method and the
+    retrained model. Left out are paths between retrained models, no matter of language.
     """
     every = [c for c in grid(methods) if c.name in FAMILIES]
     paths = [c for c in every if not {c.a.method, c.b.method} <= set(ORACLES)]
-    return [c for c in paths if c.a.method != "retrain_same" or c.curve == "linear"]
+    curved = [c for c in paths if c.name in CURVED and c.a.method != "retrain_same"]
+    both = [replace(c, objective="connected") for c in curved if c.curve == "bezier"]
+    return [c for c in paths if c.curve == "linear"] + both
 
 
 def answers_along(

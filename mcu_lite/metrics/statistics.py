@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from mcu_lite.checks import check_choice
-from mcu_lite.tasks.task import check_range, check_share
+from mcu_lite.tasks.task import check_share
 
 FLIPS = 9999
 """The most sign flips that a test enumerates, beyond which it draws them."""
@@ -70,12 +70,6 @@ def _vector(name: str, values: ArrayLike) -> np.ndarray:
 def _constant(values: np.ndarray) -> bool:
     """Whether values are equal but for rounding."""
     return np.allclose(values, values[0], rtol=1e-10, atol=0)
-
-
-def smallest_p(n: int) -> float:
-    """Smallest two-sided p that `paired` can give for n seeds: 0.0625 for 5."""
-    check_range("n", n, 1)
-    return 2 / min(2**n, FLIPS + 1)
 
 
 def paired(

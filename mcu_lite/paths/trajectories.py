@@ -69,16 +69,6 @@ def as_path(rows: Tensor, theta: Stack) -> Path:
 # The shape of a way through weight space. Rows have the shape (S, B, P).
 
 
-def random_walk(rows: Tensor, seed: int = 0) -> Tensor:
-    """Take steps as long as those of the rows, each in a random direction, shape (S, B, P)."""
-    rng = torch.Generator().manual_seed(seed)
-    lengths = rows.diff(dim=0).norm(dim=-1, keepdim=True)
-    walk = torch.randn(rows.shape, generator=rng).to(rows)
-    walk[1:] *= lengths / walk[1:].norm(dim=-1, keepdim=True)
-    walk[0] = rows[0]
-    return walk.cumsum_(0)
-
-
 def length_over_chord(rows: Tensor) -> Tensor:
     """Length of the way through the rows over the distance of its ends, shape (B,); at least 1."""
     return rows.diff(dim=0).norm(dim=-1).sum(0) / (rows[-1] - rows[0]).norm(dim=-1)
@@ -93,8 +83,3 @@ def progress(rows: Tensor) -> Tensor:
 def feet(rows: Tensor) -> Tensor:
     """Points of the line through the two ends that are nearest to the rows, shape (S, B, P)."""
     return torch.lerp(rows[0], rows[-1], progress(rows).unsqueeze(-1))
-
-
-def off_chord(rows: Tensor) -> Tensor:
-    """Distance of each row from the chord, as a share of the chord's length, shape (S, B)."""
-    return feet(rows).sub_(rows).norm(dim=-1) / (rows[-1] - rows[0]).norm(dim=-1)

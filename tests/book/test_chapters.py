@@ -36,7 +36,6 @@ def test_it_ran_quietly_at_the_profile_it_was_given(chapter):
 def test_its_computed_sentences_are_complete(chapter):
     outputs = [o for cell in executed(chapter).cells for o in cell.get("outputs", [])]
     texts = [o.data["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {})]
-    assert texts
     bare = [re.sub(r"\{[\w:]+\}`", "`", text) for text in texts]  # roles are no open braces
     assert not [t for t in bare if re.search(r"\bnan\b|<NA>|\{\w", t)]
 
@@ -46,14 +45,23 @@ def test_its_computed_sentences_are_complete(chapter):
 )
 def test_it_has_the_sections_of_a_chapter(chapter):
     text = chapter.read_text(encoding="utf-8")
-    assert "**The question.**" in text
-    for heading in ("What to look for", "What we see", "Against the paper", "Exercises"):
-        assert f"\n## {heading}\n" in text
-    assert "mcu.scrub(" in text or "mcu.picture(" in text
+    assert re.search(r"^# .+\n\n[^\n*`#].+\?", text, re.M | re.S) and "\n**The answer.** " in text
+    assert text.index("**The answer.**") < text.index("tags: [parameters")
+    headings = re.findall("^## (.+)$", text, re.M)
+    assert headings[-2] == "Exercises" and "What it means" in headings
+    assert "mcu.scrub(" in text or "mcu.picture(" in text or "forest(" in text
+    assert "holds(" in text
+    assert not re.search(r"^    .*\belse\b", hidden_code(text), re.M)
     labels = re.findall(r":label: (\S+)", text)
     assert 2 <= len(labels) == len(re.findall(r"\{solution\} (\S+)\n:class: dropdown", text))
     assert "{cite" in text or chapter.stem == "same-method-two-seeds"
     assert "mcu.download(" in text
+
+
+def hidden_code(text):
+    """Code of the cells that the page does not show."""
+    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", text, re.S | re.M)
+    return "\n".join(cell for cell in cells if re.search("(remove|hide)-", cell))
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)

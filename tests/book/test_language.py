@@ -199,11 +199,13 @@ def test_relearning_learns_one_author_again_and_watches_the_others(knows):
         assert wide.loc[b, 0] == pytest.approx(right.all(1).float().mean().item())
 
 
-def test_the_study_on_text_has_every_condition_on_both_paths():
+def test_the_study_on_text_has_every_condition():
     found = pd.DataFrame([c.columns for c in conditions()])
-    assert set(found.condition) == set(FAMILIES)
-    straight = found[~found.a.str.startswith("retrain_same")]
-    assert straight.groupby(["condition", "a", "b"]).curve.nunique().eq(2).all()
+    assert set(found[found.curve == "linear"].condition) == set(FAMILIES)
+    curved = found[found.curve == "bezier"]
+    assert set(curved.objective) == {"connected"}
+    pairs = [set(zip(own.a, own.b)) for own in (curved, found.drop(curved.index))]
+    assert pairs[0] < pairs[1]
     assert {m for a in found.a for m in [a.split()[0]]} >= set(SPOKEN)
     setting = text_setting(mcu.load_profile("book", options={"forget": 0.2}))
     assert setting.task == "authors" and setting.options == {"forget": 0.2} and setting.ts % 2

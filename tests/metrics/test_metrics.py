@@ -17,7 +17,6 @@ from torch.distributions import Categorical
 
 import mcu_lite as mcu
 from mcu_lite import metrics
-from mcu_lite.book.along_curves import effective_interval
 from mcu_lite.metrics import connectivity, predictions, registry
 from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.metrics.similarity import disagreement
@@ -167,8 +166,6 @@ def test_derived_measures_on_closed_forms():
     assert found.dip[2] == pytest.approx(0.25)
     assert found.roughness[1:].tolist() == pytest.approx([2, 0, 0, 0])
     assert found.monotonicity[1:].tolist() == pytest.approx([0, 1, 1, 1])
-    assert effective_interval(bump, ts, "higher") == (0.01, 0.99)
-    assert np.isnan(effective_interval(ts, ts, "higher")).all()
 
 
 def test_a_diverged_curve_is_not_taken_for_a_monotone_one():

@@ -14,7 +14,6 @@ from mcu_lite.metrics.statistics import (
     correlation,
     interval,
     paired,
-    smallest_p,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -82,8 +81,8 @@ def test_the_smallest_p_is_reached_and_no_smaller_one(n):
     shifted = np.random.default_rng(0).normal(30, 1, n)
     p = paired(shifted, np.zeros(n)).p
     # Random sign flips, beyond 13 seeds, may by chance include the extreme ones.
-    assert smallest_p(n) <= p <= (smallest_p(n) if 2**n <= FLIPS else 0.001)
-    assert smallest_p(5) == 0.0625 and smallest_p(12) < 0.001
+    least = 2 / min(2**n, FLIPS + 1)
+    assert least <= p <= (least if 2**n <= FLIPS else 0.001)
 
 
 def test_a_comparison_by_hand():
@@ -211,7 +210,7 @@ def test_correlation_is_taken_within_each_seed():
     each = [spearmanr(x[seeds == s], y[seeds == s]).statistic for s in range(8)]
     assert found["correlation"] == pytest.approx(np.mean(each))
     assert 0.5 < found["low"] < found["correlation"] < found["high"] <= 1
-    assert found["p"] == smallest_p(8) and found["n"] == 8
+    assert found["p"] == 2 / 2**8 and found["n"] == 8
     assert list(found) == ["correlation", "low", "high", "p", "n"]
 
 
@@ -243,7 +242,6 @@ APART = WHOLE.assign(seed=range(len(WHOLE)))
         (lambda: paired([1, 2], [1, np.inf]), "b must be"),
         (lambda: paired(pd.Series([1, 2]), pd.Series([1, 2], [5, 6])), r"\[0, 1\] and \[5, 6\]"),
         (lambda: compare(APART, "method"), "'npo' and 'ga' for one seed"),
-        (lambda: smallest_p(0), "n must be"),
         (lambda: correct([0.5, 1.5]), "p must be"),
         (lambda: correct([[0.5]]), "p must be"),
         (lambda: compare(WHOLE, "methods"), "unknown column 'methods'.*'method'"),
