@@ -160,10 +160,6 @@ def explore(
     images : int
         How many, half of them wrongly labelled; 0 for a task without images.
 
-    Returns
-    -------
-    ipywidgets.VBox
-
     Raises
     ------
     ValueError
