@@ -37,14 +37,10 @@ PAGE = dict.fromkeys(
     "axes.titlesize": SIZE,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": SIZE,
-    "xtick.labelsize": SIZE,
-    "ytick.labelsize": SIZE,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "legend.fontsize": SIZE,
     "legend.columnspacing": 1,
     "legend.handletextpad": 0.5,
 }
@@ -164,16 +160,8 @@ def plot_along_t(
     limits : (float, float), optional
         Of the y axis, by default those of the curves.
 
-    Returns
-    -------
-    Axes
-        Its title says how many seeds were left out because they diverged, its label
-        describes it in words.
-
-    Raises
-    ------
-    ValueError
-        For an empty table or one of several curves, or an unknown metric or split.
+    Its title says how many seeds were left out because they diverged, its label describes it in
+    words.
 
     Examples
     --------

@@ -16,9 +16,9 @@ from mcu_lite.figures.chooser import SAY, chooser
 from mcu_lite.metrics.examples import Followed
 from mcu_lite.tasks.task import Task, check_range
 
-STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:6px"
+STRIP = "display:grid;grid-template-columns:repeat(auto-fill,minmax(140px,1fr));gap:6px"
 FACE = "image-rendering:pixelated;border:1px solid #888;margin:0;padding:0"
-TEXT = "font-size:0.75rem;line-height:1.3;white-space:nowrap"
+TEXT = "font-size:0.7rem;line-height:1.3;white-space:nowrap"
 
 
 def pixels(task: Task, index: Sequence[int]) -> np.ndarray:
@@ -75,7 +75,7 @@ def strip(
         about = what_is(truth[i], labels[i])
         faces.append(
             f'<div style="display:flex;gap:6px;align-items:center"><img src="{as_png(grey)}" '
-            f'alt="forgotten image, {about}" width="44" height="44" class="dark-light" '
+            f'alt="forgotten image, {about}" width="38" height="38" class="dark-light" '
             f'style="{FACE}"><div style="{TEXT}">{about}{lines}</div></div>'
         )
     return f'<div style="{STRIP}">{"".join(faces)}</div>'

@@ -53,10 +53,6 @@ def live(
     images : int
         How many, half of them wrongly labelled; 0 for a task without images.
 
-    Returns
-    -------
-    ipywidgets.VBox
-
     Raises
     ------
     ValueError

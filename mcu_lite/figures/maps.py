@@ -97,7 +97,7 @@ def plot_map(
     drawn = [v for v in STEPS if forget.min() < v < forget.max()]
     # Crowded lines have room for every other label only.
     named = drawn if len(drawn) < 4 else drawn[1::2]
-    for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=10):
+    for text in ax.clabel(lines, levels=named, fmt=lambda v: f"{v:.0%}", fontsize=11):
         text.set_color(INK)
     handles = [Line2D([], [], color=COLOURS["forget"], lw=1.1, label="forget accuracy")]
     words = [
@@ -159,10 +159,6 @@ def explore(
         Place in the stacks of the seed whose map and images are shown.
     images : int
         How many, half of them wrongly labelled; 0 for a task without images.
-
-    Returns
-    -------
-    ipywidgets.VBox
 
     Raises
     ------

@@ -56,10 +56,6 @@ def scrub(
     tolerance : float, optional
         ε in nats; see `mcu_lite.plot_along_t`.
 
-    Returns
-    -------
-    ipywidgets.VBox
-
     Raises
     ------
     ValueError

@@ -103,7 +103,8 @@ def test_numbers_fold_out_and_stay_open_as_the_slider_moves(page):
 def test_words_in_figures_are_of_one_size_in_the_font_of_the_page(page):
     sizes = """texts => texts.map(text => {
         const {fontSize, fontFamily} = getComputedStyle(text);
-        return [parseFloat(fontSize) * text.getScreenCTM().a, fontFamily];
+        const {a, b} = text.getScreenCTM(); // turned ones have both
+        return [parseFloat(fontSize) * Math.hypot(a, b), fontFamily];
     })"""
     font = page.evaluate("getComputedStyle(document.querySelector('.bd-article')).fontFamily")
     for widget in widgets(page):
