@@ -61,11 +61,12 @@ def measure_studies(profile: str) -> None:
 
     setting = mcu.load_profile(profile)
     studies = {
+        # First what comes in rounds, each of which waits for the one before.
+        "price": (price.price, price.priced(), setting),
         "photographs": (mcu.run, [*on_photographs(), *on_both()], pictured(setting)),
         "texts": (mcu.run, conditions(), text_setting(setting)),
-        "grid": (mcu.run, mcu.grid(), setting),
         "evidence": (mcu.run, [c for own in PATHS for c in own], digits(setting)),
-        "price": (price.price, price.priced(), setting),
+        "grid": (mcu.run, mcu.grid(), setting),
     }
     began = time.perf_counter()
     # Side by side: where one has a single thing to do first, another one keeps the cores busy.

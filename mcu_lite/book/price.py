@@ -87,14 +87,8 @@ def price(
         curves = [replace(c, curve="bezier", objective="connected") for c in left] if n else left
         own = replace(setting, steps=n, metrics=DIGITS)
         table = run(curves, own, executor=executor)
-        arcs = (
-            pd.DataFrame(
-                {"condition": c.name, "a": str(c.a), "b": str(c.b)}
-                | {"seed": table.seed.unique(), "arc": arc(p)}
-            )
-            for c, p in paths(curves, own).items()
-        )
-        judged = is_connected(table).assign(steps=n).merge(pd.concat(arcs), on=PAIR)
+        arcs = pd.concat(_arcs(c, own, table.seed.unique()) for c in curves)
+        judged = is_connected(table).assign(steps=n).merge(arcs, on=PAIR)
         rises = measures(table)
         for name, (metric, split) in ON_THE_WAY.items():
             of = rises[(rises.metric == metric) & (rises.split == split)]
@@ -108,11 +102,13 @@ def price(
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def arc(path: Path) -> np.ndarray:
-    """Length of each curve over that of its chord, shape (B,)."""
-    length = path.arc_length(np.linspace(0, 1, 41).tolist())[-1]
+def _arcs(condition: Condition, setting: Setting, seeds: np.ndarray) -> pd.DataFrame:
+    """Length of the curves of a condition over that of their chords."""
+    path = paths([condition], setting)[condition]
     chord = torch.linalg.vector_norm(path.control[-1] - path.control[0], dim=1)
-    return (length / chord).cpu().numpy()
+    arc = (path.arc_length(np.linspace(0, 1, 21).tolist())[-1] / chord).cpu().numpy()
+    keys = {k: condition.columns[k] for k in ("condition", "a", "b")}
+    return pd.DataFrame(keys | {"seed": seeds, "arc": arc})
 
 
 def shares(priced: pd.DataFrame) -> pd.DataFrame:

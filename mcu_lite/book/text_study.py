@@ -13,7 +13,7 @@ from mcu_lite.metrics.answers import answers
 from mcu_lite.metrics.registry import Source
 from mcu_lite.paths.curves import Path
 from mcu_lite.studies.conditions import Condition, Setting
-from mcu_lite.studies.paper_grid import ORACLES, grid
+from mcu_lite.studies.paper_grid import grid
 from mcu_lite.tasks.task import Task
 
 SPOKEN = ("gradient_ascent", "graddiff", "npo", "simnpo", "scrub")
@@ -44,12 +44,13 @@ def conditions(methods: Sequence[str] = SPOKEN) -> list[Condition]:
     """Return the conditions of the chapter on language, on straight paths and on fitted ones.
 
     Curves are fitted on both inequalities, between two seeds, two methods, and a method and the
-    retrained model. Left out are paths between retrained models, no matter of language.
+    retrained model, of which there is the one with another initialisation.
     """
     every = [c for c in grid(methods) if c.name in FAMILIES]
-    paths = [c for c in every if not {c.a.method, c.b.method} <= set(ORACLES)]
-    curved = [c for c in paths if c.name in CURVED and c.a.method != "retrain_same"]
-    both = [replace(c, objective="connected") for c in curved if c.curve == "bezier"]
+    paths = [c for c in every if "retrain_same" not in (c.a.method, c.b.method)]
+    paths = [c for c in paths if c.a.method != c.b.method or c.a.method in methods]
+    curved = [c for c in paths if c.name in CURVED and c.curve == "bezier"]
+    both = [replace(c, objective="connected") for c in curved]
     return [c for c in paths if c.curve == "linear"] + both
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mcu_lite.checks import seeds_of
 from mcu_lite.metrics.evaluation import evaluator
+from mcu_lite.metrics.registry import METRICS
 from mcu_lite.models.stack import Stack, architecture_of
 from mcu_lite.models.zoo import MODELS
 from mcu_lite.paths.curves import Path, connect
@@ -149,8 +150,8 @@ def _stages(missing: list[Condition], setting: Setting) -> list[list[Job]]:
     """Jobs that depend on those of earlier stages only; long ones first, to end with short ones."""
     if not missing:
         return []
-    ends = {ORACLE: None} | dict.fromkeys(end for c in missing for end in (c.a, c.b))
-    ends = [end for end in ends if end != ORIGINAL]
+    ends = dict.fromkeys(end for c in missing for end in (c.a, c.b))
+    ends = [end for end in _oracle(setting) | ends if end != ORIGINAL]
     ends.sort(key=lambda end: end.method not in ("retrain", "retrain_same"))
     # Conditions that are fitted alike share a stack.
     alike = attrgetter("curve", "objective")
@@ -183,6 +184,12 @@ def _work(job: Job, expected: list[str], results: ResultStore, caller: int) -> N
         models.measure(todo)
 
 
+def _oracle(setting: Setting) -> dict[Endpoint, None]:
+    """The retrained models, if a metric compares with them."""
+    needed = (METRICS[m].needs_oracle for m in setting.metrics or METRICS)
+    return {ORACLE: None} if any(needed) else {}
+
+
 class _Models:
     """Models of a setting and their measurements, from the store or by computing them."""
 
@@ -209,7 +216,8 @@ class _Models:
     def measure(self, chunk: list[Condition]) -> None:
         """Measure several conditions; store each by itself."""
         results, ts = self.results, np.linspace(0, 1, self.setting.ts)
-        measure = evaluator(self.task, metrics=self.setting.metrics, oracle=self.endpoint(ORACLE))
+        oracle = next(map(self.endpoint, _oracle(self.setting)), None)
+        measure = evaluator(self.task, metrics=self.setting.metrics, oracle=oracle)
         for c, path in zip(chunk, self.paths(chunk)):
             # An end is measured once, for all paths that begin or end there.
             first, last = (

@@ -44,7 +44,7 @@ def test_the_price_is_that_of_fits_by_hand():
         at, values = test.columns.to_numpy(), test.to_numpy()
         straight = values[:, :1] * (1 - at) + values[:, -1:] * at
         assert own.test.to_numpy() == approx((values - straight).max(1), abs=1e-4)
-        points = path.rows(torch.linspace(0, 1, 41))
+        points = path.rows(torch.linspace(0, 1, 21))
         length = (points[1:] - points[:-1]).norm(dim=-1).sum(0)
         chord = (points[-1] - points[0]).norm(dim=-1)
         assert own.arc.to_numpy() == approx((length / chord).numpy(), rel=1e-4)
