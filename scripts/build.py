@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 INPUTS = ["mcu_lite/**/*.py", "mcu_lite/**/*.js", "mcu_lite/book/measured/*", "constraints.txt"]
 INPUTS += ["scripts/build.py", "scripts/kernels.py"]
+LONGEST = ("different-methods", "how-much-is-forgotten", "both-switches", "relearning")
+"""Chapters that compute most."""
 WORKERS = min(os.cpu_count() or 1, 4)
 sys.path.insert(0, str(BOOK / "extensions"))
 from used_in import pages  # noqa: E402
@@ -54,16 +56,13 @@ def main() -> None:
 def measure_studies(profile: str) -> None:
     """Measure the large studies on all cores; the chapters find them in the cache."""
     import mcu_lite as mcu
-    from mcu_lite.book import price
-    from mcu_lite.book.photograph_study import on_both, on_photographs, pictured
+    from mcu_lite.book.photograph_study import pictured, small_run
     from mcu_lite.book.recorded import PATHS, digits
     from mcu_lite.book.text_study import conditions, text_setting
 
     setting = mcu.load_profile(profile)
     studies = {
-        # First what comes in rounds, each of which waits for the one before.
-        "price": (price.price, price.priced(), setting),
-        "photographs": (mcu.run, [*on_photographs(), *on_both()], pictured(setting)),
+        "photographs": (mcu.run, small_run(), pictured(setting)),
         "texts": (mcu.run, conditions(), text_setting(setting)),
         "evidence": (mcu.run, [c for own in PATHS for c in own], digits(setting)),
         "grid": (mcu.run, mcu.grid(), setting),
@@ -108,8 +107,9 @@ def chapters() -> list[Path]:
 def execute_all(folder: Path, profile: str) -> None:
     """Execute the chapters, as many at once as cores."""
     with chdir(BOOK), futures.ThreadPoolExecutor(WORKERS) as pool:
-        # The last ones compute most: they start first, so that no core waits for one at the end.
-        jobs = [pool.submit(execute, page, folder, profile) for page in reversed(chapters())]
+        # Those that compute most start first, so that no core waits for one at the end.
+        pages = sorted(chapters(), key=lambda page: page.stem not in LONGEST)
+        jobs = [pool.submit(execute, page, folder, profile) for page in pages]
         for done, (_, report) in enumerate(results(jobs, pool), 1):
             print(f"[{done}/{len(jobs)}] {report}", flush=True)
 

@@ -24,7 +24,7 @@ def on_photographs() -> list[Condition]:
     ]
 
 
-def on_both() -> list[Condition]:
-    """The same curves, fitted on both inequalities."""
-    curves = [c for c in on_photographs() if c.curve == "bezier"]
-    return [replace(c, objective="connected") for c in curves]
+def small_run() -> list[Condition]:
+    """The paths of the small run, without `graddiff`; curves also fitted on both inequalities."""
+    own = [c for c in on_photographs() if c.b.method != "graddiff"]
+    return own + [replace(c, objective="connected") for c in own if c.curve == "bezier"]
