@@ -9,9 +9,12 @@ import pandas as pd
 from IPython.display import HTML
 
 from mcu_lite.checks import SPLITS
-from mcu_lite.figures.along_t import label_of, themed
+from mcu_lite.figures.along_t import label_of
 from mcu_lite.figures.chooser import SAY, chooser
+from mcu_lite.figures.look import themed
 from mcu_lite.metrics.connectivity import is_connected
+from mcu_lite.studies.conditions import Condition
+from mcu_lite.studies.paper_grid import grid
 
 CURVE = ["a", "b", "curve"]
 
@@ -49,6 +52,11 @@ def atlas(table: pd.DataFrame) -> HTML:
     keys = " ".join(f'<span style="color:{themed(s)}">■</span> {s}' for s in SPLITS)
     script = Path(__file__).with_suffix(".js")
     return chooser(_data(table), script, say=f"{SAY}<p>{keys}</p>")
+
+
+def shown() -> list[Condition]:
+    """The conditions of the book's atlas: the grid, where both switches cross on straight paths."""
+    return [c for c in grid() if c.name != "CL×SO" or c.curve == "linear"]
 
 
 def _one_of_a_name(table: pd.DataFrame) -> None:

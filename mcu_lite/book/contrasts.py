@@ -12,8 +12,8 @@ from scipy import stats
 
 from mcu_lite.book.effects import correlations
 from mcu_lite.checks import check_choice
-from mcu_lite.figures.along_t import INK, PAGE, blank
 from mcu_lite.figures.heatmaps import COLOUR
+from mcu_lite.figures.look import INK, PAGE, blank
 from mcu_lite.metrics.connectivity import is_connected
 from mcu_lite.metrics.statistics import compare, correlation
 from mcu_lite.models.stack import Stack

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from IPython.display import HTML
 
-from mcu_lite.figures.along_t import COLOURS, themed
+from mcu_lite.figures.look import COLOURS, themed
 
 SAY = '<p aria-live="polite"></p>'
 """Where the page says in a sentence what it shows."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from IPython.display import HTML
 
-from mcu_lite.figures.along_t import themed
+from mcu_lite.figures.look import themed
 
 T = np.linspace(0, 1, 61)
 BUMP = 1.15 * (np.exp(-(((T - 0.52) / 0.22) ** 2)) - np.exp(-((0.48 / 0.22) ** 2)))

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mcu_lite.checks import SPLITS, check_choice
-from mcu_lite.figures.along_t import COLOURS, PAGE, blank, by_name, label_of
+from mcu_lite.figures.along_t import by_name, label_of
+from mcu_lite.figures.look import COLOURS, PAGE, blank
 
 PALETTE = ("#A0457F", "#808080", "#C07FB0", "#666E78", "#8858A8", "#949494")
 """Purple and grey, of conditions and levels: the colours of splits say retain, forget and test."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from scipy.cluster.hierarchy import dendrogram
 
-from mcu_lite.figures.along_t import INK, PAGE, SIZE, blank
+from mcu_lite.figures.look import INK, PAGE, SIZE, blank
 from mcu_lite.metrics.similarity import cluster
 
 COLOUR = "#A0457F"

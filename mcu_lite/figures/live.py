@@ -9,8 +9,8 @@ import ipywidgets as w
 import numpy as np
 from matplotlib.axes import Axes
 
-from mcu_lite.figures.along_t import drawing
 from mcu_lite.figures.images import some_of_each, strip
+from mcu_lite.figures.look import drawing
 from mcu_lite.figures.scrub import curves, marks_along, numbers_at
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import follow

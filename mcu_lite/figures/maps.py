@@ -13,8 +13,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mcu_lite.figures.along_t import COLOURS, INK, PAGE, blank
 from mcu_lite.figures.images import some_of_each, strip
+from mcu_lite.figures.look import COLOURS, INK, PAGE, blank
 from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.metrics.examples import follow

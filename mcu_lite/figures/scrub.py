@@ -13,19 +13,16 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mcu_lite.checks import SPLITS
 from mcu_lite.figures.along_t import (
-    SIZE,
     Tables,
     apart,
     by_name,
-    drawing,
     label_of,
     mean_sd,
     plot_along_t,
     reach,
     summary,
-    svg,
-    themed,
 )
+from mcu_lite.figures.look import SIZE, drawing, svg, themed
 
 WIDE = {"width": "100%"}
 FOLD = (

@@ -192,6 +192,22 @@ def test_sliders_are_printed_as_five_frames(context, origins, name):
     page.close()
 
 
+def test_what_folds_opens_by_keyboard_and_is_open_on_paper(context, origins):
+    page = show(context, origins, "curriculum.html")
+    inside = {}
+    for kind in ("mcu-guess", "mcu-more", "mcu-fold:not(.mcu-more)"):
+        part = page.locator(f"details.{kind}").first
+        part.locator("summary").first.focus()
+        for opened in (True, False):
+            page.keyboard.press("Enter")
+            assert part.evaluate("e => e.open") is opened
+        inside[kind] = part.locator("p, th").first.text_content().strip().rstrip("¶")
+    text = "".join(p.extract_text() for p in PdfReader(io.BytesIO(page.pdf())).pages)
+    text = re.sub(r"\s+", "", text)
+    assert [k for k, words in inside.items() if re.sub(r"\s+", "", words)[:40] not in text] == []
+    page.close()
+
+
 # Contrast
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import mcu_lite as mcu
-from mcu_lite.figures import along_t as plots
+from mcu_lite.figures import along_t as plots, look
 from mcu_lite.figures.heatmaps import COLOUR, clustered, heatmap
 
 PLACES = {"left": 0.0, "far": 9.0, "near": 1.0, "farther": 11.0}
@@ -121,7 +121,7 @@ def paths(tree):
 
 def test_a_picture_takes_the_pages_colours_and_says_what_it_shows():
     html = mcu.picture(clustered(distances(), title="distance")).data
-    assert plots.INK not in html and "currentColor" in html
+    assert look.INK not in html and "currentColor" in html
     (label,) = re.findall('aria-label="([^"]*)"', html)
     assert label.startswith("distance: 4 by 4 cells, smallest 1.00 (")
     assert "largest 11.00 (" in label and "median 8.50" in label

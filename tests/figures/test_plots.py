@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import mcu_lite as mcu
-from mcu_lite.figures import along_t as plots
+from mcu_lite.figures import along_t as plots, look
 from mcu_lite.figures.definition import definition
 
 
@@ -41,7 +41,7 @@ def test_diverged_seeds_are_left_out_and_the_figure_says_so():
 def test_a_picture_takes_the_pages_colours_and_says_what_it_shows():
     ax = mcu.plot_along_t(table([1, 5, 3]), "accuracy", name="npo")
     html = mcu.picture(ax).data
-    assert plots.INK not in html and "currentColor" in html
+    assert look.INK not in html and "currentColor" in html
     assert "font-family" not in html and "DejaVu" not in html
     (label,) = re.findall('aria-label="([^"]*)"', html)
     assert (
