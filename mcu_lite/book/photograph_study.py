@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mcu_lite.checks import seeds_of
 from mcu_lite.studies.conditions import Condition, Endpoint, Setting
 
 
 def pictured(setting: Setting) -> Setting:
-    """Return the setting of a study on pieces of photographs, of half the size."""
+    """Return the setting of a study on pieces of photographs, of half the size, on three seeds."""
     half = {"epochs": setting.epochs // 2, "steps": setting.steps // 2}
     half["ts"] = 2 * round(setting.ts / 4) + 1
-    return replace(setting, task="patches", model="resnet_small", **half)
+    seeds = seeds_of(setting.seeds)[:3]
+    return replace(setting, seeds=seeds, task="patches", model="resnet_small", **half)
 
 
 def on_photographs() -> list[Condition]:

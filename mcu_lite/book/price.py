@@ -18,7 +18,7 @@ from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.curves import Path, connect
 from mcu_lite.studies.conditions import Condition, Setting
-from mcu_lite.studies.paper_grid import COMPARED, ORACLES, grid
+from mcu_lite.studies.paper_grid import ORACLES, grid
 from mcu_lite.studies.study import paths, run
 from mcu_lite.tasks.task import Task
 
@@ -26,6 +26,7 @@ PAIR = ["condition", "a", "b", "seed"]
 TIMES = (0, 1, 4, 8)
 """Fitting steps that are tried, in those of the setting; 0 is the straight path."""
 SEEN = ("seen", "unseen")
+METHODS = ("finetune", "npo", "random_labels", "scrub")
 FAMILIES = {
     "one method, two seeds": ["Rand"],
     "two methods": ["Met"],
@@ -50,7 +51,7 @@ VARIANTS = {
 """Fits of one number of steps that differ in one option of `mcu_lite.connect`."""
 
 
-def priced(methods: Sequence[str] = COMPARED) -> list[Condition]:
+def priced(methods: Sequence[str] = METHODS) -> list[Condition]:
     """Straight paths between all ends of the grid whose price is asked, named by family."""
     found = []
     for c in grid(methods, ["linear"]):
