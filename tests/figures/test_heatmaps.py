@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import mcu_lite as mcu
-from mcu_lite.figures import along_t as plots, look
+from mcu_lite.figures import look
 from mcu_lite.figures.heatmaps import COLOUR, clustered, heatmap
 
 PLACES = {"left": 0.0, "far": 9.0, "near": 1.0, "farther": 11.0}

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import mcu_lite as mcu
-from mcu_lite.figures import along_t as plots, look
+from mcu_lite.figures import along_t as plots
+from mcu_lite.figures import look
 from mcu_lite.figures.definition import definition
 
 
