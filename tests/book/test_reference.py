@@ -16,7 +16,7 @@ BOOK = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "book").
 GLOSSARY = BOOK["glossary"].partition("```{glossary}\n")[2]
 TERMS = re.findall(r"^(\S.*)\n  \S", GLOSSARY, re.M)
 LINKS = {name: re.findall(r"\{term\}`(?:[^`<]*<)?([^`>]+)>?`", text) for name, text in BOOK.items()}
-CHAPTERS = [name for name, text in BOOK.items() if "**The question.**" in text]
+CHAPTERS = [name for name, text in BOOK.items() if "\n## Exercises\n" in text]
 
 
 def prose(name):

@@ -14,6 +14,7 @@ CASES += [(name, *how) for name in SLIDERS[:1] for how in (("http", 1200), ("fil
 def page(request, context, origins):
     name, origin, width = request.param
     page = open_page(context, f"{origins[origin]}/book/{name}.html", width)
+    page.locator("details.mcu-more").evaluate_all("all => all.forEach((e) => (e.open = true))")
     yield page
     page.close()
 

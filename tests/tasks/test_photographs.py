@@ -392,7 +392,7 @@ def test_the_kept_run_is_one_that_the_package_can_make():
     setting = mcu.Setting(**about["setting"])
     assert about["parameters"] == mcu.Architecture(mcu.MODELS[setting.model]()).size
     table = pd.read_csv(folder / "real-size.csv", na_filter=False)
-    paths = {tuple(c.columns.values()) for c in on_photographs()}
+    paths = {tuple(c.columns.values())[:5] for c in on_photographs()}
     found = set(table[["condition", "a", "b", "curve", "objective"]].itertuples(index=False))
     assert {tuple(f) for f in found} <= paths
     assert len(table) == len(found) * setting.seeds * setting.ts * 7
