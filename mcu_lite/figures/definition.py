@@ -85,8 +85,8 @@ def _panel(
     ]
     said = (
         f"The {split} loss must not {verb}: one path stays on the right side of the straight line "
-        f"between the ends at t = 0 and t = 1, up to ε; another breaks it by {bad[0]}, whose height "
-        "is the barrier."
+        f"between the ends at t = 0 and t = 1, up to ε; another breaks it by {bad[0]}, whose "
+        "height is the barrier."
     )
     head = f'viewBox="0 0 {WIDE} {HIGH}" style="max-width:420px" font-size="12" fill="currentColor"'
     svg = f'<svg class="mcu-figure" {head} role="img" aria-label="{said}">{"".join(parts)}</svg>'
