@@ -171,7 +171,8 @@ def connect(
         as in the public code of Cheng and Amiri, or at models of your own.
     select : function, optional
         Score of each curve of a path, shape (B,). Of ten states of the fit, evenly spaced, and the
-        last one, each curve is returned in that of its highest score; by default in the last.
+        last one, each curve is returned in that of its highest score; by default, and where every
+        score is NaN, in the last. Curves that diverged stay so.
     seed : int
 
     Returns
@@ -182,7 +183,8 @@ def connect(
     ------
     ValueError
         For an unknown curve, objective or sampling, endpoints of different architecture or
-        number, or an objective that is missing or does not give one loss a curve.
+        number, an objective that is missing or does not give one loss a curve, or a `select` that
+        does not give one score a curve.
 
     Examples
     --------
@@ -244,9 +246,19 @@ def connect(
 
     if select:
         states = torch.stack([*states, inner])
-        scores = torch.stack([select(path(own)) for own in states]).nan_to_num(-inf)
-        inner = states[scores.argmax(0), torch.arange(len(a))]
+        scores = torch.stack([_scores(select(path(own)), len(a)) for own in states])
+        best = scores.nan_to_num(-inf).argmax(0)
+        best[scores.isnan().all(0) | lost.cpu()] = len(states) - 1
+        inner = states[best.to(states.device), torch.arange(len(a), device=states.device)]
     return path(inner)
+
+
+def _scores(given: object, n: int) -> Tensor:
+    """What `select` gave, one number a curve, on the CPU; ValueError if it is something else."""
+    if not isinstance(given, Tensor) or given.shape != (n,) or given.is_complex():
+        what = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"{given!r:.60}"
+        raise ValueError(f"select must give a tensor of {n} scores, one a curve, got {what}")
+    return given.detach().cpu().double()
 
 
 def _begin(start: str | Stack, a: Stack, b: Stack, bends: int) -> Tensor:
