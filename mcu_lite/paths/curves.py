@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from math import comb, inf
+from math import comb
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.functions import function_objective
 from mcu_lite.paths.inequalities import INEQUALITIES, inequality_objective
+from mcu_lite.paths.selection import best
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import descend, stream
 from mcu_lite.unlearning.methods import METHODS
@@ -183,8 +184,7 @@ def connect(
     ------
     ValueError
         For an unknown curve, objective or sampling, endpoints of different architecture or
-        number, an objective that is missing or does not give one loss a curve, or a `select` that
-        does not give one score a curve.
+        number, an objective that is missing, or that or a `select` that gives no number a curve.
 
     Examples
     --------
@@ -245,20 +245,8 @@ def connect(
         return Path(curve, control, a.architecture, diverged | lost, objective.name)
 
     if select:
-        states = torch.stack([*states, inner])
-        scores = torch.stack([_scores(select(path(own)), len(a)) for own in states])
-        best = scores.nan_to_num(-inf).argmax(0)
-        best[scores.isnan().all(0) | lost.cpu()] = len(states) - 1
-        inner = states[best.to(states.device), torch.arange(len(a), device=states.device)]
+        inner = best([*states, inner], lambda own: select(path(own)), lost)
     return path(inner)
-
-
-def _scores(given: object, n: int) -> Tensor:
-    """What `select` gave, one number a curve, on the CPU; ValueError if it is something else."""
-    if not isinstance(given, Tensor) or given.shape != (n,) or given.is_complex():
-        what = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"{given!r:.60}"
-        raise ValueError(f"select must give a tensor of {n} scores, one a curve, got {what}")
-    return given.detach().cpu().double()
 
 
 def _begin(start: str | Stack, a: Stack, b: Stack, bends: int) -> Tensor:
