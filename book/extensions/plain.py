@@ -14,7 +14,7 @@ HIDDEN = {"remove-input", "remove-cell", "hide-input"}
 """Tags of cells whose code the page does not show, or not at once."""
 FENCE = re.compile(r"^(`{3,}|:{3,})(.*)\n((?:.*\n)*?)\1 *$", re.M)
 BODY = re.compile(r"((?::[\w-]+:[^\n]*\n)*)\s*(.*)", re.S)
-ROLE = re.compile(r"\{(term|doc|ref|numref|cite:[pt]|py:\w+)\}`([^`]+)`")
+ROLE = re.compile(r"(?<!`)\{(term|doc|ref|numref|cite:[pt]|py:\w+)\}`([^`]+)`")
 LINK = re.compile(r"\[([^]]*)\]\(([\w-]+)\)")
 COMMENT = re.compile(r"^(?:%.*|\([\w-]+\)=)(?:\n|\Z)", re.M)
 PLACE = re.compile(r"^(?:```\{(exercise)\}\n:label: (\S+)|\(([\w-]+)\)=\n+#* *(.*))$", re.M)

@@ -39,7 +39,7 @@ def fold(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         title, *rest = section.children
         if title.astext() == MORE:
             parts = [part[0].astext() for part in rest if isinstance(part, nodes.section)]
-            summary = escape(" · ".join(parts))
+            summary = escape(" · ".join(parts) or MORE)
             opened = f'<details class="mcu-fold mcu-more"><summary>{summary}</summary>'
             section[:] = [title, _raw(opened), *rest, _raw("</details>")]
 

@@ -143,7 +143,7 @@ def plot_shares(shares: pd.DataFrame, along: str = "") -> Axes:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     words = (
-        f"{row}: {', '.join(f'{v:.0%} at {k}' for k, v in own.items())}"
+        f"{row}: {', '.join(f'{v:.0%} at {k}' for k, v in own.dropna().items())}"
         for row, own in shares.iterrows()
     )
     ax.set_label(f"Shares by {along}. {'; '.join(words)}")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
+
+from mcu_lite.figures.forest import labels
 
 NOTE = "mcu-note"
 """Class of the notes, by which a build finds them."""
@@ -32,6 +35,13 @@ def holds(measured: bool | pd.DataFrame | Iterable[str], *written: str) -> HTML 
     IPython.display.HTML or None
         The note; nothing where the sentence holds.
 
+    Raises
+    ------
+    TypeError
+        If what was measured is neither a truth value nor names.
+    ValueError
+        If a table is not of `mcu_lite.compare`.
+
     Examples
     --------
     >>> holds(["npo", "scrub"], "scrub", "npo")
@@ -41,8 +51,12 @@ def holds(measured: bool | pd.DataFrame | Iterable[str], *written: str) -> HTML 
     '<p class="mcu-note">Written for: npo, scrub. Measured here: npo.</p>'
     """
     if isinstance(measured, pd.DataFrame):
-        measured = measured[measured.visible].a.str.split().str[0]
-    if not isinstance(measured, Iterable):
+        if missing := {"a", "visible"} - set(measured):
+            raise ValueError(f"measured must be of compare, it lacks {sorted(missing)}")
+        measured = pd.Series(labels(measured), dtype=str)[measured.visible.to_numpy(bool)]
+    if isinstance(measured, (str, float)) or not isinstance(measured, (bool, np.bool_, Iterable)):
+        raise TypeError(f"measured must be a truth value or names, got {measured!r}")
+    if isinstance(measured, (bool, np.bool_)):
         right, here = bool(measured), "Here it is otherwise."
     else:
         found = list(dict.fromkeys(map(str, measured)))

@@ -83,7 +83,9 @@ def price(
         inference on every second forget example, and oracle: the Jensen-Shannon distance to the
         retrained model (nats).
     """
-    left, tables = list(lines), []
+    if not len(times):
+        raise ValueError("times must hold at least one number of steps, got none")
+    left, tables = list(dict.fromkeys(lines)), []
     for n in (k * setting.steps for k in times):
         curves = [replace(c, curve="bezier", objective="connected") for c in left] if n else left
         own = replace(setting, steps=n, metrics=DIGITS)
@@ -179,7 +181,9 @@ def by_test_and_chance(task: Task, original: Stack) -> Callable[[Path], Tensor]:
 
     def accuracy(models: Stack | Path, **ts: Any) -> pd.DataFrame:
         table = evaluate(models, task, metrics=["accuracy"], **ts)
-        return table.pivot_table(index="seed", columns="split", values="value", sort=False)
+        # Seeds that diverged keep their place.
+        means = table.groupby(["seed", "split"]).value.mean().unstack()
+        return means.reindex(list(task.seeds))
 
     goal = accuracy(original).test
 

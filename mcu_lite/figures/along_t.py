@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas.api.types import is_numeric_dtype
 
 from mcu_lite.checks import SPLITS, check_choice
 from mcu_lite.figures.look import COLOURS, INK, INKS, PAGE, SIZE
@@ -32,8 +33,8 @@ def by_name(tables: Tables, along_t: bool = False) -> dict[str, pd.DataFrame]:
         missing = {*point, "value"} - set(table)
         if missing or table.empty:
             raise ValueError(f"table {name!r} is empty or lacks the columns {sorted(missing)}")
-        if along_t and table.t.isna().any():
-            raise ValueError(f"table {name!r} must be of a path: it has no t")
+        if along_t and (table.t.isna().any() or table.t.nunique() < 2):
+            raise ValueError(f"table {name!r} must be of a path: it has no t, or a single one")
         if table.duplicated(point).any():  # which would be averaged as seeds are
             raise ValueError(f"table {name!r} must hold one curve, one value for each {point}")
         for split in table.split.unique():
@@ -45,6 +46,8 @@ def summary(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean and standard deviation over seeds, NaN of a single one, for each split and t."""
     check_choice("metric", metric, table.metric.unique())
     own = table[table.metric == metric]
+    if not is_numeric_dtype(own.value) or np.isinf(own.value).any():
+        raise ValueError(f"values of {metric!r} must be finite numbers or NaN")
     return own.groupby(["split", "t"]).value.agg(["mean", "std"])
 
 
@@ -84,9 +87,11 @@ def wanted(metric: str, split: str) -> str:
 def ends_of(table: pd.DataFrame) -> tuple[str, str]:
     """Names of the two models of a path, as short as they differ, if the table has them."""
     for pair in (["method", "other"], ["a", "b"]):
-        names = table[pair].drop_duplicates() if set(pair) <= set(table) else ()
+        # Which of the methods is at t=0, only a tells.
+        names = table[pair].drop_duplicates() if {*pair, "a"} <= set(table) else ()
         if len(names) == 1 and names.iloc[0, 0] != names.iloc[0, 1]:
-            return tuple(fill(str(name), 16) for name in names.iloc[0])
+            turned = str(table.a.iloc[0]).split()[:1] == [names.iloc[0, 1]]
+            return tuple(fill(str(name), 16) for name in names.iloc[0, :: -1 if turned else 1])
     return "t = 0", "t = 1"
 
 
@@ -141,7 +146,12 @@ def plot_along_t(
     ax.set(xlim=(0, 1), ylim=limits or reach([table], metric))
     for split in (s for s in SPLITS if s in stats.index.get_level_values("split")):
         mean, sd = stats.loc[split, "mean"], stats.loc[split, "std"]
-        if tolerance is not None and metric == "loss" and split in SIDES:
+        if (
+            tolerance is not None
+            and metric == "loss"
+            and split in SIDES
+            and {0, 1} <= {*mean.index}
+        ):
             _judge(ax, split, stats["mean"], tolerance)
         ax.plot(mean.index, mean, color=COLOURS[split], lw=1.8)
         if sd.notna().any():
@@ -151,7 +161,8 @@ def plot_along_t(
             arrow = "" if tolerance is None else wanted(metric, split)
             labels[f"{split} {arrow}".strip()] = mean.iloc[-1], INKS[split]
         words.append(
-            f"{split} from {mean.iloc[0]:.2f} at t=0 to {mean.iloc[-1]:.2f} at t=1, "
+            f"{split} from {mean.iloc[0]:.2f} at t={mean.index[0]:.3g} "
+            f"to {mean.iloc[-1]:.2f} at t={mean.index[-1]:.3g}, "
             f"between {mean.min():.2f} and {mean.max():.2f}"
         )
     ax.grid(axis="y", color=INK, alpha=0.14, lw=0.8)
@@ -218,7 +229,7 @@ def _remarks(table: pd.DataFrame, metric: str, tolerance: float | None) -> list[
         if metric == "loss" and set(SIDES) <= set(own.split) and {0, 1} <= set(own.t):
             held = is_connected(own, tolerance).connected
             said.append(f"connected on {held.sum()} of {held.count()} seeds")
-    if lost := table.groupby("seed").value.count().eq(0).sum():
+    if lost := table[table.metric == metric].groupby("seed").value.count().eq(0).sum():
         said.append(f"{lost} diverged left out")
     return said
 

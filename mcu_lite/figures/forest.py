@@ -44,14 +44,20 @@ def forest(
     Raises
     ------
     ValueError
-        For no table, an empty one, one that lacks a column, or an unknown direction.
+        For no table, an empty one, one that lacks a column or has two rows of one name, a `least`
+        that is no size, or an unknown direction.
     """
     check_choice("direction", better, ("higher", "lower", ""))
+    if least is not None and not 0 <= least < math.inf:
+        raise ValueError(f"least must be >= 0 and finite, got {least}")
     named = found if isinstance(found, dict) else {"": found}
     for name, own in named.items():
         if missing := set(NEEDED) - set(own):
             raise ValueError(f"table {name!r} must be of compare, it lacks {sorted(missing)}")
     named = {name: own.assign(label=labels(own)) for name, own in named.items()}
+    for name, own in named.items():
+        if (twice := own.label[own.label.duplicated()]).any():
+            raise ValueError(f"table {name!r} must name each row once, got {twice.iloc[0]!r} twice")
     rows = dict.fromkeys(label for own in named.values() for label in own.label)
     if not rows:
         raise ValueError("found must hold at least one comparison, got none")
@@ -61,7 +67,7 @@ def forest(
     for row in rows:
         cells = "".join(f"<td>{_cell(own.get(row), limits, least)}</td>" for own in columns)
         body += f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>'
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in named)
+    heads = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in named)
     scales = f"<td>{_scale(limits, unit, better)}</td>" * len(named)
     return HTML(
         '<figure class="mcu-plate"><table class="mcu-forest">'
@@ -74,7 +80,9 @@ def forest(
 
 def labels(found: pd.DataFrame) -> list[str]:
     """What the rows of comparisons are of."""
-    return list(map(str, found["label"] if "label" in found else found.a.str.split().str[0]))
+    return list(
+        map(str, found["label"] if "label" in found else found.a.astype(str).str.split().str[0])
+    )
 
 
 def strip(
@@ -109,11 +117,14 @@ def strip(
         parts.append(_line(x(again), middle + 5, x(again), HIGH, "again"))
     if not math.isnan(low):
         parts.append(_line(x(low), middle, x(high), middle, "interval"))
-        parts += [
-            _arrow(tip, s)
-            for s, tip, beyond in ((-1, 1, low < left), (1, WIDE - 1, high > right))
-            if beyond
-        ]
+    parts += [
+        _arrow(tip, s)
+        for s, tip, beyond in (
+            (-1, 1, min(value, low) < left),
+            (1, WIDE - 1, max(value, high) > right),
+        )
+        if beyond
+    ]
     if left <= value <= right:
         kind = "net" if filled else "net open"
         parts.append(f'<circle class="{kind}" cx="{x(value)}" cy="{middle}" r="5"/>')
@@ -169,10 +180,12 @@ def _scale(limits: tuple[float, float], unit: str, better: str) -> str:
 
 def _key(named: dict[str, pd.DataFrame], unit: str, least: float | None) -> str:
     """What dots, bars and lines are, in words."""
-    n = max(own.n.max() for own in named.values())
+    n = max(own.n.max() for own in named.values() if len(own))
     said = f"Dots: mean difference over {n:.0f} seeds; bars: 95 % interval; filled where visible."
     return said + (
-        "" if least is None else f" Dashed: the smallest effect that counts, {least:g} {unit}."
+        ""
+        if least is None
+        else f" Dashed: the smallest effect that counts, {least:g} {escape(unit)}."
     )
 
 

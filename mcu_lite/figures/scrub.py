@@ -65,6 +65,8 @@ def scrub(
     'VBox'
     """
     named = by_name(tables, along_t=True)
+    if not len(metrics):
+        raise ValueError("metrics must name at least one metric, got none")
     ts = sorted(next(iter(named.values())).t.unique())
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")

@@ -122,4 +122,6 @@ def swings(followed: Followed, seeds: Sequence[int]) -> pd.DataFrame:
         "changed": changed.mean(1),
         "back": (changed & (said[0] == said[-1])).mean(1),
     }
-    return pd.DataFrame(columns)
+    found = pd.DataFrame(columns).set_index("seed")
+    lost = np.isnan(score).any((0, 2))  # which compares with nothing, and predicts nothing
+    return found.mask(np.broadcast_to(lost[:, None], found.shape)).reset_index()

@@ -97,7 +97,7 @@ def _adjusted_rand(one: pd.Series, other: pd.Series) -> float:
     """By pairs of names: how many both join, beyond chance, over the most that could be."""
     # That of scikit-learn checks its arguments for ten times as long as it counts.
     u, v = (pdist(labels.to_numpy()[:, None]) == 0 for labels in (one, other))
-    chance, most = u.sum() * v.sum() / len(u), (u.sum() + v.sum()) / 2
+    chance, most = u.sum() * v.sum() / max(len(u), 1), (u.sum() + v.sum()) / 2
     return 1.0 if most == chance else float(((u & v).sum() - chance) / (most - chance))
 
 

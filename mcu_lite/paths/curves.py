@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from math import comb, inf
+from math import comb
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from mcu_lite.models.seeding import generators
 from mcu_lite.models.stack import Stack
 from mcu_lite.paths.functions import function_objective
 from mcu_lite.paths.inequalities import INEQUALITIES, inequality_objective
+from mcu_lite.paths.selection import best
 from mcu_lite.tasks.task import Task, check_rows
 from mcu_lite.training.descent import descend, stream
 from mcu_lite.unlearning.methods import METHODS
@@ -171,7 +172,8 @@ def connect(
         as in the public code of Cheng and Amiri, or at models of your own.
     select : function, optional
         Score of each curve of a path, shape (B,). Of ten states of the fit, evenly spaced, and the
-        last one, each curve is returned in that of its highest score; by default in the last.
+        last one, each curve is returned in that of its highest score; by default, and where every
+        score is NaN, in the last. Curves that diverged stay so.
     seed : int
 
     Returns
@@ -182,7 +184,7 @@ def connect(
     ------
     ValueError
         For an unknown curve, objective or sampling, endpoints of different architecture or
-        number, or an objective that is missing or does not give one loss a curve.
+        number, an objective that is missing, or that or a `select` that gives no number a curve.
 
     Examples
     --------
@@ -243,9 +245,7 @@ def connect(
         return Path(curve, control, a.architecture, diverged | lost, objective.name)
 
     if select:
-        states = torch.stack([*states, inner])
-        scores = torch.stack([select(path(own)) for own in states]).nan_to_num(-inf)
-        inner = states[scores.argmax(0), torch.arange(len(a))]
+        inner = best([*states, inner], lambda own: select(path(own)), lost)
     return path(inner)
 
 

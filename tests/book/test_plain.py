@@ -51,6 +51,7 @@ def small(tmp_path_factory):
     [
         ("no roles, `{code}` and `x`", "no roles, `{code}` and `x`"),
         ("a {term}`basin`", "a basin"),
+        ("`{term}` and `x`", "`{term}` and `x`"),
         ("two {term}`basins\n<basin>` and", "two basins and"),
         ("see {doc}`second`", "see The second"),
         (

@@ -3,6 +3,7 @@ import statistics
 from dataclasses import replace
 
 import pandas as pd
+import pytest
 import torch
 from pytest import approx
 
@@ -96,6 +97,23 @@ def test_the_score_of_a_checkpoint_is_a_harmonic_mean():
         own = table[table.seed == row].groupby("split").value.mean()
         parts = 1 - abs(own.test - goal[row]), 1 - abs(own.forget - 0.1)
         assert score == approx(statistics.harmonic_mean(parts))
+
+
+def test_a_diverged_seed_keeps_its_place_among_the_scores():
+    task, theta, a, b = two_ends()
+    path = mcu.connect(a, b, curve="linear")
+    whole = by_test_and_chance(task, theta)(path)
+    lost = torch.tensor([True, False])
+    for score in (
+        by_test_and_chance(task, theta)(replace(path, diverged=lost)),
+        by_test_and_chance(task, replace(theta, diverged=lost))(replace(path, diverged=lost)),
+    ):
+        assert score.isnan().tolist() == [True, False] and score[1] == whole[1]
+
+
+def test_no_steps_to_try_are_refused():
+    with pytest.raises(ValueError, match="times must hold at least one"):
+        price([], mcu.Setting(), times=[])
 
 
 def test_the_unseen_examples_are_not_fitted_on():

@@ -94,6 +94,20 @@ def test_a_value_beyond_the_scale_has_no_dot():
     assert sum(mark.tag == "path" for mark in svg) == 1
 
 
+def test_a_single_value_beyond_the_scale_is_an_arrow():
+    many = pd.DataFrame({"a": [f"m{i}" for i in range(11)], "difference": [0.1] * 10 + [-9.0]})
+    many = many.assign(low=NAN, high=NAN, n=1, visible=False)
+    *rest, last = strips(forest(many, "What?").data)
+    assert [mark.tag for mark in last] == ["line", "path"] and len(rest) == 10
+    assert all(mark.tag != "path" for svg in rest for mark in svg)
+
+
+def test_names_and_units_are_no_html():
+    html = forest({1: found(a=[1, 2, 3]), "<i>": found()[:0]}, "<i>", "<i>", least=0.1).data
+    assert "<i>" not in html and labels(found(a=[1, 2, 3])) == ["1", "2", "3"]
+    assert "over 5 seeds" in html
+
+
 def test_one_long_interval_does_not_squeeze_the_others():
     many = pd.concat([found()[:1].assign(a=f"m{i}") for i in range(20)])
     far = found()[:1].assign(a="far", high=1000.0)
@@ -158,6 +172,9 @@ def test_the_file_holds_the_numbers(several):
         (lambda: forest({}, "What?"), "at least one comparison"),
         (lambda: forest(found().drop(columns="visible"), "What?"), "lacks .'visible'"),
         (lambda: forest({"x": found()[["a"]]}, "What?"), "table 'x'"),
+        (lambda: forest(found(a="npo CL"), "What?"), "table '' must name each row once, got 'npo'"),
+        (lambda: forest(found(), "What?", least=-0.1), "least must be >= 0 and finite, got -0.1"),
+        (lambda: forest(found(), "What?", least=NAN), "least must be >= 0 and finite, got nan"),
         (lambda: forest(found(), "What?", better="up"), "unknown direction 'up'"),
     ],
 )

@@ -96,6 +96,11 @@ def test_what_breaks_the_straight_line_is_filled_and_measured():
         ({}, ("t = 0", "t = 1")),
         ({"method": "npo", "other": "scrub", "a": "npo seed=0", "b": "x"}, ("npo", "scrub")),
         (
+            {"method": "npo", "other": "original", "a": "original seed=0", "b": "npo seed=0"},
+            ("original", "npo"),
+        ),
+        ({"method": "npo", "other": "original"}, ("t = 0", "t = 1")),
+        (
             {"method": "npo", "other": "npo", "a": "npo seed=0", "b": "npo seed=1"},
             ("npo seed=0", "npo seed=1"),
         ),
@@ -105,6 +110,35 @@ def test_the_axis_begins_and_ends_with_the_two_models(names, ends):
     ax = mcu.plot_along_t(losses([0, 0], [1, 1], **names), "loss")
     first, _, last = (tick.get_text() for tick in ax.get_xticklabels())
     assert (first, last) == ends
+
+
+def test_a_part_of_a_path_is_called_so_and_is_not_judged():
+    part = losses([0, 0.9, 0], [2, 1, 2]).assign(t=lambda own: 0.2 + own.t / 2)
+    ax = mcu.plot_along_t(part, "loss")
+    assert "at t=0.2 to" in ax.get_label() and "at t=0.7" in ax.get_label()
+    assert "breaks" not in text_of(ax) and not any(line.is_dashed() for line in ax.lines)
+
+
+def test_seeds_are_left_out_of_the_metric_that_they_lack():
+    table = pd.concat([losses([0, 0], [1, 1]), losses([0, 0], [1, 1]).assign(metric="accuracy")])
+    table.loc[(table.metric == "loss") & (table.seed == 0), "value"] = np.nan
+    assert "1 diverged left out" in text_of(mcu.plot_along_t(table, "loss"))
+    assert "left out" not in text_of(mcu.plot_along_t(table, "accuracy"))
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (lambda own: own[own.t == 0], "must be of a path"),
+        (lambda own: own.assign(value=np.inf), "values of 'loss' must be finite numbers or NaN"),
+        (lambda own: own.assign(value="1"), "values of 'loss' must be finite numbers or NaN"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(table, says):
+    with pytest.raises(ValueError, match=says):
+        mcu.plot_along_t(table(losses([0, 0], [1, 1])), "loss")
+    with pytest.raises(ValueError, match="metrics must name at least one metric"):
+        mcu.scrub(losses([0, 0], [1, 1]), [])
 
 
 def test_labels_keep_apart_and_move_no_more_than_they_must():

@@ -217,3 +217,10 @@ def test_swings_are_those_of_each_image_and_of_their_mean(path, task):
             "back": sum(one[0] == one[-1] for one in changed) / len(said),
         }
         assert found.loc[b].to_dict() == pytest.approx(expected)
+
+
+def test_a_diverged_seed_has_no_swing(path, task):
+    own = mcu.follow(replace(path, diverged=torch.tensor([True, False])), task, 3)
+    found = swings(own, task.seeds)
+    assert found.drop(columns="seed").isna().all(axis=1).tolist() == [True, False]
+    assert found.seed.tolist() == list(task.seeds)

@@ -264,3 +264,4 @@ def test_agreement_is_the_adjusted_rand_index_of_scikit_learn():
         labels = rng.integers(1, rng.integers(2, 8), (2, 7))
         one, other = (pd.DataFrame({2: own}, names) for own in labels)
         assert s.agreement_of(one, other) == pytest.approx(adjusted_rand_score(*labels))
+    assert s.agreement_of(pd.DataFrame({2: [1]}), pd.DataFrame({2: [1]})) == 1.0

@@ -114,3 +114,25 @@ def test_a_state_of_the_fit_is_selected_row_by_row(setup):
     assert len(seen) == 11 and torch.equal(seen[-1], last.control[1])
     assert torch.equal(seen[0], (a.rows + b.rows) / 2)
     assert torch.equal(found.control[1], torch.stack([seen[0][0], seen[5][1]]))
+
+
+@pytest.mark.parametrize(
+    "given", [torch.tensor(1.0), torch.ones(2, 1), torch.ones(3), [1.0, 2.0], 1.0, None]
+)
+def test_a_score_that_is_not_one_number_a_curve_is_refused(setup, given):
+    task, _, a, b = setup
+    with pytest.raises(ValueError, match="select must give a tensor of 2 scores, one a curve, got"):
+        mcu.connect(a, b, task, objective="connected", steps=2, select=lambda path: given)
+
+
+def test_without_a_score_the_last_state_stays_and_what_is_lost_stays_lost(setup):
+    task, _, a, b = setup
+    how = {"objective": "connected", "steps": 12}
+    last = mcu.connect(a, b, task, **how).control
+    unknown = mcu.connect(a, b, task, select=lambda path: torch.full((2,), torch.nan), **how)
+    assert torch.equal(unknown.control, last)
+    rows = a.rows.clone()
+    rows[0] = torch.nan
+    lost = replace(a, rows=rows, diverged=torch.tensor([True, False]))
+    found = mcu.connect(lost, b, task, select=lambda path: torch.zeros(2, dtype=bool), **how)
+    assert found.control[1].isnan().all(1).tolist() == [True, False]
