@@ -100,12 +100,17 @@ def ends_apart(table: pd.DataFrame, stacks: Mapping[Endpoint, Stack]) -> pd.Data
         Of `needed`, with distance, between the weights, and gap, between the forget losses (nats).
     """
     rows = {str(end): stack.rows.cpu() for end, stack in stacks.items()}
-    own = table[(table.metric == "loss") & (table.split == "forget")]
-    ends = own.pivot(index=["a", "b", "seed"], columns="t", values="value")
-    found = needed(table).join((ends[0.0] - ends[1.0]).abs().rename("gap"), on=["a", "b", "seed"])
+    found = needed(table).join(_gaps(table).rename("gap"), on=["a", "b", "seed"])
     at = pd.factorize(found.seed)[0]
     apart = [(rows[a][i] - rows[b][i]).norm().item() for a, b, i in zip(found.a, found.b, at)]
     return found.assign(distance=apart)
+
+
+def _gaps(table: pd.DataFrame) -> pd.Series:
+    """How far the forget losses of the two ends of each path differ: by a, b and seed."""
+    own = table[(table.metric == "loss") & (table.split == "forget") & table.t.isin([0.0, 1.0])]
+    ends = own.pivot(index=["a", "b", "seed"], columns="t", values="value")
+    return (ends[0.0] - ends[1.0]).abs()
 
 
 @matplotlib.rc_context(PAGE)
@@ -235,8 +240,6 @@ def by_pair(table: pd.DataFrame) -> pd.DataFrame:
     One line a pair of methods and seed: a, b, seed, eps, forget.
     """
     found = needed(table)
-    own = table[(table.metric == "loss") & (table.split == "forget") & table.t.isin([0.0, 1.0])]
-    ends = own.pivot(index=["a", "b", "seed"], columns="t", values="value")
-    unequal = (ends[0.0] - ends[1.0]).abs().rename("forget").reset_index()
-    found = found.assign(eps=found.eps.clip(lower=0)).merge(unequal, on=["a", "b", "seed"])
+    unequal = _gaps(table).rename("forget")
+    found = found.assign(eps=found.eps.clip(lower=0)).join(unequal, on=["a", "b", "seed"])
     return found.assign(a=found.method, b=found.other)[["a", "b", "seed", "eps", "forget"]]
