@@ -212,9 +212,10 @@ def _judge(ax: Axes, split: str, means: pd.Series, tolerance: float) -> None:
     by, gap = over.max() - tolerance, 0.1 * np.ptp(ax.get_ylim())
     at = t[np.abs(t - np.clip(t[over.argmax()] - 0.21, 0.21, 0.32)).argmin()]
     here = means.xs(at, level="t")
+    taken = [*here, *(text.get_position()[1] for text in ax.texts)]
     for way in (side, -side):
         place = here[split] + way * gap
-        for other in sorted(here, key=lambda value: way * value):
+        for other in sorted(taken, key=lambda value: way * value):
             place = other + way * gap if abs(other - place) < 0.9 * gap else place
         if np.abs(place - np.mean(ax.get_ylim())) < 4.6 * gap:
             break
