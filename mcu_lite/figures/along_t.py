@@ -210,7 +210,7 @@ def _judge(ax: Axes, split: str, means: pd.Series, tolerance: float) -> None:
     ax.fill_between(t, edge, beyond, color=colour, alpha=0.45, lw=0)
     # In words beside the worst t, where no curve and no value of a moving dot runs through them.
     by, gap = over.max() - tolerance, 0.1 * np.ptp(ax.get_ylim())
-    at = t[np.abs(t - np.clip(t[over.argmax()] - 0.21, 0.21, 0.32)).argmin()]
+    at = t[np.abs(t - np.clip(t[over.argmax()] - 0.21, 0.21, 0.27)).argmin()]
     here = means.xs(at, level="t")
     taken = [*here, *(text.get_position()[1] for text in ax.texts)]
     for way in (side, -side):
