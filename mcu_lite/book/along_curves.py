@@ -94,15 +94,18 @@ def detours(
     Returns
     -------
     pandas.DataFrame
-        method, seed, kind ("trajectory" or "noise"), and the length over that of the chord, "through
-        every step" and "through few points", about so many as `few`.
+        method, seed, kind ("trajectory" or "noise"), and the length over that of the
+        chord, "through every step" and "through few points", about so many as `few`.
     dict of Tensor by method
         These few models of each trajectory, shape (S, B, P).
     """
     lines, thinned = [], {}
     for m in methods:
         recipe = {"steps": METHODS[m].steps, "lr": METHODS[m].lr}
-        walks = {"trajectory": trajectory(theta, task, m), "noise": noise_walk(theta, task, **recipe)}
+        walks = {
+            "trajectory": trajectory(theta, task, m),
+            "noise": noise_walk(theta, task, **recipe),
+        }
         for kind, rows in walks.items():
             some = rows[:: max(1, len(rows) // few)]
             lengths = {"through every step": rows, "through few points": some}

@@ -105,7 +105,10 @@ def test_detours_are_lengths_over_the_chord_of_a_trajectory_and_of_noise():
     found, thinned = detours(theta, task, ["npo"], few=5)
     last = mcu.unlearn(theta, task, "npo").rows
     rows = thinned["npo"]
-    assert 5 <= len(rows) <= 7 and found.kind.value_counts().to_dict() == {"trajectory": 2, "noise": 2}
+    assert 5 <= len(rows) <= 7 and found.kind.value_counts().to_dict() == {
+        "trajectory": 2,
+        "noise": 2,
+    }
     np.testing.assert_array_equal(rows[0], theta.rows)
     every, few = found[["through every step", "through few points"]].to_numpy().T
     assert (every > few).all() and (few >= 1).all()
