@@ -79,7 +79,7 @@ def gain_between(table: pd.DataFrame, better: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def gains(table: pd.DataFrame, better: str) -> pd.DataFrame:
+def gains_by_method(table: pd.DataFrame, better: str) -> pd.DataFrame:
     """`gain_between` method by method, compared with none: what `mcu_lite.compare` returns."""
     each = table.groupby("method", sort=False)
     found = {m: gain_between(own, better).set_index("seed").gain for m, own in each}

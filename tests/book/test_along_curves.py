@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import spearmanr
 
 import mcu_lite as mcu
-from mcu_lite.book.along_curves import detours, gain_between, gains, wiggle_correlations
+from mcu_lite.book.along_curves import detours, gain_between, gains_by_method, wiggle_correlations
 
 TS = np.linspace(0, 1, 9)
 
@@ -95,7 +95,7 @@ def test_gains_are_compared_with_none_method_by_method():
     ts = [0.0, 0.5, 1.0]
     up, flat = [[0.0, 2.0, 1.0], [0.0, 4.0, 1.0], [0.0, 3.0, 1.0]], [[1.0, 1.0, 1.0]] * 3
     table = pd.concat([table_of(v, ts).assign(method=m) for m, v in {"a": up, "b": flat}.items()])
-    found = gains(table, "higher").set_index("label")
+    found = gains_by_method(table, "higher").set_index("label")
     assert found.difference.to_dict() == {"a": 2.0, "b": 0.0}
 
 
