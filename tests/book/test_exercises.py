@@ -13,6 +13,7 @@ from mcu_lite.book.exercises import NotYet, check
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
+import kernels  # noqa: E402
 from exercises import BLANK, exercises_of, notebook  # noqa: E402
 
 CHAPTERS = [page for page in sorted((ROOT / "book").glob("*.md")) if exercises_of(page)]
@@ -78,7 +79,9 @@ def executed(chapter):
     # A kernel may send one print in two pieces.
     options = {"timeout": 600, "allow_errors": True, "coalesce_streams": True}
     resources = {"metadata": {"path": str(chapter.parent)}}
-    NotebookClient(source, resources=resources, **options).execute()
+    kernels.prepare()
+    manager = kernels.MANAGER(kernel_name="python3")
+    NotebookClient(source, manager, resources=resources, **options).execute()
     return source, exercises
 
 
