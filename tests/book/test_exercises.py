@@ -79,9 +79,9 @@ def executed(chapter):
     # A kernel may send one print in two pieces.
     options = {"timeout": 600, "allow_errors": True, "coalesce_streams": True}
     resources = {"metadata": {"path": str(chapter.parent)}}
+    options |= {"kernel_manager_class": kernels.MANAGER, "shutdown_kernel": "immediate"}
     kernels.prepare()
-    manager = kernels.MANAGER(kernel_name="python3")
-    NotebookClient(source, manager, resources=resources, **options).execute()
+    NotebookClient(source, resources=resources, **options).execute()
     return source, exercises
 
 

@@ -216,4 +216,5 @@ def test_every_order_unlearns_something_else(theta, task):
 def test_an_unknown_order_is_refused():
     with pytest.raises(ValueError, match="unknown curriculum 'hard'; known are 'easy_to_hard'"):
         mcu.Endpoint("npo", curriculum="hard")
-    assert str(mcu.Endpoint("npo", curriculum="easy_to_hard")) == "npo seed=0 curriculum=easy_to_hard"
+    end = mcu.Endpoint("npo", curriculum="easy_to_hard")
+    assert str(end) == "npo seed=0 curriculum=easy_to_hard"
