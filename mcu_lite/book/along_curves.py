@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import pandas as pd
+from torch import Tensor
 
+from mcu_lite.book.contrasts import from_zero
 from mcu_lite.checks import check_choice
 from mcu_lite.metrics.connectivity import excess, wide_curves
+from mcu_lite.models.stack import Stack
+from mcu_lite.paths.trajectories import length_over_chord, noise_walk, trajectory
+from mcu_lite.tasks.task import Task
+from mcu_lite.unlearning.methods import METHODS
 
 
 def wiggle_correlations(
@@ -55,9 +61,9 @@ def gain_between(table: pd.DataFrame, better: str) -> pd.DataFrame:
     alone. So t, and the better end, are chosen on the mean of all *other* seeds as well.
 
     `table` holds one curve, metric and split of two or more seeds, of which "higher" or "lower"
-    values are `better`. Returned is one line a seed: t, as chosen on the others; gain over the
-    better end there, positive if better; and hindsight, the gain at the seed's own best t over
-    its own better end. Seeds that diverged are left out.
+    values are `better`. Returned is one line a seed: t, as chosen on the others, and the value
+    there; gain over the better end, positive if better; and hindsight, the gain at the seed's own
+    best t over its own better end. Seeds that diverged are left out.
     """
     sign = {"higher": 1.0, "lower": -1.0}[check_choice("direction", better, ("higher", "lower"))]
     wide = sign * wide_curves(table, ["seed"]).dropna()
@@ -69,5 +75,43 @@ def gain_between(table: pd.DataFrame, better: str) -> pd.DataFrame:
         t, end = (part.drop(index=seed).mean().idxmax() for part in (inner, ends))
         own = {"gain": wide.loc[seed, t] - wide.loc[seed, end]}
         own["hindsight"] = inner.loc[seed].max() - ends.loc[seed].max()
-        lines.append({"seed": seed, "t": t} | own)
+        lines.append({"seed": seed, "t": t} | own | {"value": sign * wide.loc[seed, t]})
     return pd.DataFrame(lines)
+
+
+def gains(table: pd.DataFrame, better: str) -> pd.DataFrame:
+    """`gain_between` method by method, compared with none: what `mcu_lite.compare` returns."""
+    each = table.groupby("method", sort=False)
+    found = {m: gain_between(own, better).set_index("seed").gain for m, own in each}
+    return from_zero(pd.DataFrame(found))
+
+
+def detours(
+    theta: Stack, task: Task, methods: Sequence[str], few: int = 15
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """How long the trajectory of each method is, and a walk of noise of its steps and rate.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method, seed, kind ("trajectory" or "noise"), and the length over that of the
+        chord, "through every step" and "through few points", about so many as `few`.
+    dict of Tensor by method
+        These few models of each trajectory, shape (S, B, P).
+    """
+    lines, thinned = [], {}
+    for m in methods:
+        recipe = {"steps": METHODS[m].steps, "lr": METHODS[m].lr}
+        walks = {
+            "trajectory": trajectory(theta, task, m),
+            "noise": noise_walk(theta, task, **recipe),
+        }
+        for kind, rows in walks.items():
+            some = rows[:: max(1, len(rows) // few)]
+            lengths = {"through every step": rows, "through few points": some}
+            found = {k: length_over_chord(own).tolist() for k, own in lengths.items()}
+            keys = {"method": m, "seed": list(task.seeds), "kind": kind}
+            lines.append(pd.DataFrame(keys | found))
+            if kind == "trajectory":
+                thinned[m] = some.clone()
+    return pd.concat(lines, ignore_index=True), thinned

@@ -180,6 +180,7 @@ def effects(table: pd.DataFrame, values: str = "eps", against: str | None = None
     """
     own = table[(table.one == "neither") & table[values].notna()]
     wide = own.pivot(index=["method", "seed"], columns="two", values=values)
+    wide = wide.reindex(own.method.unique(), level="method")  # in the table's order
     wide = wide if against is None else wide.sub(wide[against], axis=0)
     wide = wide.assign(sum=wide.CL + wide.SO)[["CL", "SO", "sum", "both"]]
     return wide.rename_axis(columns="effect").stack().rename("value").reset_index()

@@ -110,9 +110,16 @@ def card() -> pd.DataFrame:
     return lines.set_axis(list(effects))
 
 
+KEY = (
+    '<div class="mcu-key"><span>Filled: the effect net of its control; hollow: without it. Dashed: '
+    'δ, the smallest effect that would be worth the claim, see <a href="scorecard.html">Scorecard'
+    "</a>.</span></div>"
+)
+
+
 def verdicts(*names: str) -> HTML:
     """Quote rows of the scorecard, which were decided together with all others."""
-    return HTML(as_html(card().loc[list(names)]))
+    return HTML(as_html(card().loc[list(names)]) + KEY)
 
 
 def again(setting: Setting) -> dict[str, pd.DataFrame]:

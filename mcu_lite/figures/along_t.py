@@ -112,6 +112,7 @@ def plot_along_t(
     name: str = "",
     tolerance: float | None = 0.1,
     limits: tuple[float, float] | None = None,
+    ends: tuple[str, str] | None = None,
 ) -> Axes:
     """Draw a metric along t: mean over seeds, band of one standard deviation.
 
@@ -130,6 +131,8 @@ def plot_along_t(
         direction is wanted.
     limits : (float, float), optional
         Of the y axis, by default those of the curves.
+    ends : (str, str), optional
+        Names of the two models, by default those that the table knows.
 
     Its title says how many seeds were left out because they diverged, its label describes it in
     words.
@@ -168,7 +171,7 @@ def plot_along_t(
     ax.grid(axis="y", color=INK, alpha=0.14, lw=0.8)
     ax.spines["left"].set_visible(False)
     ax.tick_params(length=0)
-    start, stop = ends_of(table)
+    start, stop = ends or ends_of(table)
     ax.set_xticks([0, 0.5, 1], [start, "t", stop])
     ax.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
     for tick, side in zip(ax.get_xticklabels(), ("left", "center", "right")):
@@ -207,11 +210,12 @@ def _judge(ax: Axes, split: str, means: pd.Series, tolerance: float) -> None:
     ax.fill_between(t, edge, beyond, color=colour, alpha=0.45, lw=0)
     # In words beside the worst t, where no curve and no value of a moving dot runs through them.
     by, gap = over.max() - tolerance, 0.1 * np.ptp(ax.get_ylim())
-    at = t[np.abs(t - max(t[over.argmax()] - 0.21, 0.21)).argmin()]
+    at = t[np.abs(t - np.clip(t[over.argmax()] - 0.21, 0.21, 0.27)).argmin()]
     here = means.xs(at, level="t")
+    taken = [*here, *(text.get_position()[1] for text in ax.texts)]
     for way in (side, -side):
         place = here[split] + way * gap
-        for other in sorted(here, key=lambda value: way * value):
+        for other in sorted(taken, key=lambda value: way * value):
             place = other + way * gap if abs(other - place) < 0.9 * gap else place
         if np.abs(place - np.mean(ax.get_ylim())) < 4.6 * gap:
             break

@@ -23,8 +23,11 @@
 
   // A figure with a title, numbers along its y axis, and what `body` draws.
   function figure(title, ticks, y, body, text, caption) {
+    // As many decimals as the whole axis needs, so that its foot is 0 and not 0.0078.
+    const range = Math.max(...ticks) - Math.min(...ticks) || 1;
+    const digits = Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(range))));
     const numbers = ticks.map((v) =>
-      `<text x="${LEFT - 5}" y="${+y(v) + 4}" text-anchor="end">${+v.toPrecision(2)}</text>`);
+      `<text x="${LEFT - 5}" y="${+y(v) + 4}" text-anchor="end">${+v.toFixed(digits)}</text>`);
     return `<figure><svg viewBox="0 0 ${W} ${H}" role="img" font-size="11" fill="currentColor"
       aria-label="${title}${text}"><text x="2" y="11">${title}</text>${numbers.join("")}${body}</svg>
       <figcaption>${caption}</figcaption></figure>`;

@@ -17,7 +17,7 @@ WIDE, HIGH = 240, 28
 EDGE = 8
 """What a strip leaves free at both sides, for arrows where an interval goes on."""
 Found = pd.DataFrame | dict[str, pd.DataFrame]
-NEEDED = ("a", "difference", "low", "high", "n", "visible")
+NEEDED = ("a", "b", "difference", "low", "high", "n", "visible")
 
 
 def forest(
@@ -68,7 +68,7 @@ def forest(
         cells = "".join(f"<td>{_cell(own.get(row), limits, least)}</td>" for own in columns)
         body += f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>'
     heads = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in named)
-    scales = f"<td>{_scale(limits, unit, better)}</td>" * len(named)
+    scales = f"<td>{_scale(limits, unit, better, 4 if len(named) < 3 else 2)}</td>" * len(named)
     return HTML(
         '<figure class="mcu-plate"><table class="mcu-forest">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody>"
@@ -167,10 +167,10 @@ def _cell(row: object, limits: tuple[float, float], least: float | None) -> str:
     )
 
 
-def _scale(limits: tuple[float, float], unit: str, better: str) -> str:
-    """Numbers under a strip: zero and two round ones, and where better is."""
+def _scale(limits: tuple[float, float], unit: str, better: str, most: int) -> str:
+    """Numbers under a strip: zero and a few round ones, and where better is."""
     left, right = limits
-    ticks = [v for v in MaxNLocator(4).tick_values(left, right) if left <= v <= right]
+    ticks = [v for v in MaxNLocator(most).tick_values(left, right) if left <= v <= right]
     at = [100 * (EDGE + (WIDE - 2 * EDGE) * (v - left) / (right - left)) / WIDE for v in ticks]
     marks = (f'<span style="left:{x:.1f}%">{v:.3g}</span>' for x, v in zip(at, ticks))
     spans = "".join(marks).replace(">-", ">−")
@@ -181,7 +181,10 @@ def _scale(limits: tuple[float, float], unit: str, better: str) -> str:
 def _key(named: dict[str, pd.DataFrame], unit: str, least: float | None) -> str:
     """What dots, bars and lines are, in words."""
     n = max(own.n.max() for own in named.values() if len(own))
-    said = f"Dots: mean difference over {n:.0f} seeds; bars: 95 % interval; filled where visible."
+    # Against nothing, or no relation: then it is no difference.
+    alone = all(set(own.b) <= {"zero", "no relation"} for own in named.values())
+    what = "mean" if alone else "mean difference"
+    said = f"Dots: {what} over {n:.0f} seeds; bars: 95 % interval; filled where visible."
     return said + (
         ""
         if least is None

@@ -37,6 +37,7 @@ def scrub(
     metrics: Sequence[str] = ("accuracy", "loss"),
     *,
     tolerance: float | None = 0.1,
+    ends: tuple[str, str] | None = None,
 ) -> w.Widget:
     """Slider and play button over t, a marker on every curve, and the numbers at that t.
 
@@ -52,6 +53,8 @@ def scrub(
         One panel each.
     tolerance : float, optional
         ε in nats; see `mcu_lite.plot_along_t`.
+    ends : (str, str), optional
+        Names of the models at t = 0 and t = 1, by default those that the tables know.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def scrub(
         raise ValueError("tables must all be measured at the same ts")
     numbers = frames(numbers_at(named, metrics, {t: f"at t = {t:.3g}" for t in ts}))
     numbers.add_class("mcu-folded")
-    drawn = curves(named, metrics, ts, tolerance=tolerance)
+    drawn = curves(named, metrics, ts, tolerance=tolerance, ends=ends)
     return moved(ts, [*drawn, w.HTML(FOLD), numbers])
 
 
@@ -121,6 +124,7 @@ def curves(
     finish: Callable[[Axes], None] | None = None,
     before: Iterable[w.Widget] = (),
     tolerance: float | None = 0.1,
+    ends: tuple[str, str] | None = None,
 ) -> list[w.Widget]:
     """Draw each metric of each table along t, `finish` its axes, and mark each of `ts`.
 
@@ -132,7 +136,7 @@ def curves(
     by_table = len(named) == 1 or (len(named) > 2 and len(metrics) == 2)
     each = product(named, metrics) if by_table else (p[::-1] for p in product(metrics, named))
     for name, metric in each:
-        how = {"name": name, "tolerance": tolerance, "limits": limits[metric]}
+        how = {"name": name, "tolerance": tolerance, "limits": limits[metric], "ends": ends}
         ax = plot_along_t(named[name], metric, **how)
         if finish:
             finish(ax)

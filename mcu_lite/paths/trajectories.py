@@ -83,3 +83,11 @@ def progress(rows: Tensor) -> Tensor:
 def feet(rows: Tensor) -> Tensor:
     """Points of the line through the two ends that are nearest to the rows, shape (S, B, P)."""
     return torch.lerp(rows[0], rows[-1], progress(rows).unsqueeze(-1))
+
+
+def beside(rows: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    """The rows, their `feet`, and as far from the feet in random directions, each (S, B, P)."""
+    foot = feet(rows)
+    aside = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed)).to(rows)
+    aside *= ((rows - foot).norm(dim=-1) / aside.norm(dim=-1)).unsqueeze(-1)
+    return {"trajectory": rows, "foot": foot, "random": foot + aside}

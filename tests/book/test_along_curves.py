@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from mcu_lite.book.along_curves import gain_between, wiggle_correlations
+import mcu_lite as mcu
+from mcu_lite.book.along_curves import detours, gain_between, gains, wiggle_correlations
 
 TS = np.linspace(0, 1, 9)
 
@@ -82,12 +83,39 @@ def test_the_best_t_is_chosen_on_the_other_seeds():
     values = [[0.0, 3.0, 1.0, 1.0], [0.0, 0.0, 4.0, 2.0], [0.5, 1.0, 1.5, 0.0]]
     found = gain_between(table_of(values, ts), "higher").set_index("seed")
     # Others of seed 0: t=.25 has mean .5, t=.5 has 2.75; the ends .25 and 1: t=.5 against t=1.
-    assert found.loc[0].tolist() == [0.5, 1.0 - 1.0, 3.0 - 1.0]
+    assert found.loc[0].tolist() == [0.5, 1.0 - 1.0, 3.0 - 1.0, 1.0]
     # Others of seed 1: 2 against 1.25, ends .25 and .5: t=.25 against t=1.
-    assert found.loc[1].tolist() == [0.25, 0.0 - 2.0, 4.0 - 2.0]
-    assert found.loc[2].tolist() == [0.5, 1.5 - 0.0, 1.5 - 0.5]
-    turned = gain_between(table_of(-np.array(values), ts), "lower")
-    pd.testing.assert_frame_equal(turned.set_index("seed"), found)
+    assert found.loc[1].tolist() == [0.25, 0.0 - 2.0, 4.0 - 2.0, 0.0]
+    assert found.loc[2].tolist() == [0.5, 1.5 - 0.0, 1.5 - 0.5, 1.5]
+    turned = gain_between(table_of(-np.array(values), ts), "lower").set_index("seed")
+    pd.testing.assert_frame_equal(turned.assign(value=-turned.value), found)
+
+
+def test_gains_are_compared_with_none_method_by_method():
+    ts = [0.0, 0.5, 1.0]
+    up, flat = [[0.0, 2.0, 1.0], [0.0, 4.0, 1.0], [0.0, 3.0, 1.0]], [[1.0, 1.0, 1.0]] * 3
+    table = pd.concat([table_of(v, ts).assign(method=m) for m, v in {"a": up, "b": flat}.items()])
+    found = gains(table, "higher").set_index("label")
+    assert found.difference.to_dict() == {"a": 2.0, "b": 0.0}
+
+
+def test_detours_are_lengths_over_the_chord_of_a_trajectory_and_of_noise():
+    task = mcu.load_task("digits", seeds=2)
+    theta = mcu.train(task, epochs=2)
+    found, thinned = detours(theta, task, ["npo"], few=5)
+    last = mcu.unlearn(theta, task, "npo").rows
+    rows = thinned["npo"]
+    assert 5 <= len(rows) <= 7 and found.kind.value_counts().to_dict() == {
+        "trajectory": 2,
+        "noise": 2,
+    }
+    np.testing.assert_array_equal(rows[0], theta.rows)
+    every, few = found[["through every step", "through few points"]].to_numpy().T
+    assert (every > few).all() and (few >= 1).all()
+    way = rows.diff(dim=0).norm(dim=-1).sum(0) / (rows[-1] - rows[0]).norm(dim=-1)
+    np.testing.assert_allclose(few[:2], way, rtol=1e-6)
+    chord = (last - theta.rows).norm(dim=1)
+    assert ((every[:2] * chord.numpy()) > (rows[-1] - rows[0]).norm(dim=-1).numpy()).all()
 
 
 def test_hindsight_finds_gains_in_pure_noise_and_the_honest_choice_does_not():

@@ -96,7 +96,7 @@ def test_a_value_beyond_the_scale_has_no_dot():
 
 def test_a_single_value_beyond_the_scale_is_an_arrow():
     many = pd.DataFrame({"a": [f"m{i}" for i in range(11)], "difference": [0.1] * 10 + [-9.0]})
-    many = many.assign(low=NAN, high=NAN, n=1, visible=False)
+    many = many.assign(b="plain", low=NAN, high=NAN, n=1, visible=False)
     *rest, last = strips(forest(many, "What?").data)
     assert [mark.tag for mark in last] == ["line", "path"] and len(rest) == 10
     assert all(mark.tag != "path" for svg in rest for mark in svg)
@@ -148,6 +148,8 @@ def test_caption_unit_and_direction():
     assert said.startswith("More & more. ") and "5 seeds" in said and "0.1 nats" in said
     assert "nats ← better" in html
     assert "better →" in forest(found(), "What?", better="higher").data
+    assert "mean difference over" in html
+    assert "Dots: mean over" in forest(found(b="zero"), "What?").data
     plain = forest(found(), "What?").data
     assert "better" not in plain and "Dashed" not in plain
 

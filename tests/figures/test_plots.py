@@ -112,6 +112,19 @@ def test_the_axis_begins_and_ends_with_the_two_models(names, ends):
     assert (first, last) == ends
 
 
+def test_the_two_models_can_be_named():
+    known = {"method": "npo", "other": "scrub", "a": "npo seed=0", "b": "x"}
+    for own in (losses([0, 0], [1, 1]), losses([0, 0], [1, 1], **known)):
+        ax = mcu.plot_along_t(own, "loss", ends=("neither", "both"))
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["neither", "t", "both"]
+
+
+def test_two_sentences_on_breaks_keep_apart():
+    ax = mcu.plot_along_t(losses([0, 1, 0], [3, 1.4, 3]), "loss")
+    (one, other) = (t.get_position()[1] for t in ax.texts if "breaks" in t.get_text())
+    assert abs(one - other) > 0.08 * np.ptp(ax.get_ylim())
+
+
 def test_a_part_of_a_path_is_called_so_and_is_not_judged():
     part = losses([0, 0.9, 0], [2, 1, 2]).assign(t=lambda own: 0.2 + own.t / 2)
     ax = mcu.plot_along_t(part, "loss")

@@ -168,3 +168,15 @@ def test_texts_have_recipes_of_their_own():
     assert torch.equal(rows[-1], mcu.unlearn(theta, task, "npo").rows)
     table, _ = clipped_share(theta, task, "npo")
     assert table.step.nunique() == task.recipes["npo"]["steps"] != mcu.METHODS["npo"].steps
+
+
+def test_models_beside_the_chord_are_as_far_from_it_as_the_trajectory():
+    rows = torch.randn(6, 2, 40, generator=torch.Generator().manual_seed(3))
+    found = trajectories.beside(rows)
+    assert list(found) == ["trajectory", "foot", "random"]
+    off = {k: (own - trajectories.feet(rows)).norm(dim=-1) for k, own in found.items()}
+    torch.testing.assert_close(off["random"], off["trajectory"])
+    assert torch.equal(found["trajectory"], rows) and not off["foot"].any()
+    middle = off["trajectory"] > 1e-3
+    along = ((found["random"] - rows).norm(dim=-1) > 1e-3)[middle]
+    assert along.all()
