@@ -58,6 +58,11 @@ class Population:
         kept = ({k: v[which] for k, v in own.items()} for own in (self.margins, self.each))
         return Population(*kept)
 
+    def mixed(self, other: Population, t: float) -> Population:
+        """(1 - t) times what these models give, and t times what as many others do."""
+        both = ((self.margins, other.margins), (self.each, other.each))
+        return Population(*({k: (1 - t) * v + t * b[k] for k, v in a.items()} for a, b in both))
+
 
 Measure = Callable[[Population, Population], float]
 
@@ -142,15 +147,21 @@ class Auditor:
         ends: Mapping[str, Stack],
         ts: int | Sequence[float] = 21,
         names: Sequence[str] = ("KLoM", "U-LiRA", "points"),
+        mixed: str = "weights",
     ) -> pd.DataFrame:
         """Shares on the straight path between two stacks, as `spread_out` gives them.
 
-        A line a point, group and measure: a, b, t, seed (the group), split, metric, value.
+        `mixed` are the "weights" of the ends, or for comparison the "margins" that they give. A
+        line a point, group and measure: a, b, t, seed (the group), split, metric, value.
         """
         if len(ends) != 2:
             raise ValueError(f"ends must be two stacks by name, got {list(ends)}")
         path = connect(*ends.values(), curve="linear")
-        found = {t: self.shares(self.population(path, t), names) for t in spaced(ts)}
+        at = {t: self.population(path, t) for t in spaced(ts)}
+        if check_choice("mixture", mixed, ("weights", "margins")) == "margins":
+            first, last = map(self.population, ends.values())
+            at = {t: first.mixed(last, t) for t in at}
+        found = {t: self.shares(own, names) for t, own in at.items()}
         table = pd.concat(found, names=["t", "left"]).reset_index()
         table = spread_out(table.assign(left=table.left - 1), ["t"])
         columns = dict(zip("ab", ends)) | {"split": "forget"}
@@ -216,6 +227,28 @@ def agreement_with(judged: pd.DataFrame, measure: str) -> pd.DataFrame:
     rho = own.groupby("left").corr("spearman").xs(measure, level=1).drop(columns=measure)
     table = spread_out(rho.reset_index(), [])
     return table.pivot(index="seed", columns="measure", values="value")[list(rho)]
+
+
+def memorised(originals: np.ndarray, oracles: np.ndarray) -> np.ndarray:
+    """How much of each example is memorised (Feldman and Zhang, 2020), from margins: shape (n,).
+
+    Share of the originals that find its label more likely than not, less that of the oracles.
+    """
+    return (originals > 0).mean(0) - (oracles > 0).mean(0)
+
+
+def floor_by_number(
+    numbers: Sequence[int], examples: int = 60, draws: int = 3, seed: int = 0
+) -> pd.DataFrame:
+    """What `AUDITS` say of two draws from one normal distribution, by number of models.
+
+    Of a measure without bias all rows would be equal.
+    """
+    rng, found = np.random.default_rng(seed), {}
+    for n in numbers:
+        pairs = rng.standard_normal((draws, 2, n, examples))
+        found[n] = {k: np.mean([own.function(*p) for p in pairs]) for k, own in AUDITS.items()}
+    return pd.DataFrame(found).T.rename_axis("models")
 
 
 def slider(paths: Mapping[str, pd.DataFrame]) -> w.Widget:

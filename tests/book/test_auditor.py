@@ -11,7 +11,9 @@ from mcu_lite.book.auditor import (
     Auditor,
     agreement_with,
     better_than_both,
+    floor_by_number,
     many,
+    memorised,
     slider,
     spread_out,
 )
@@ -78,6 +80,16 @@ def test_a_path_begins_and_ends_with_its_stacks(auditor, stacks):
         own = path[path.t == t].set_index(["metric", "seed"]).value
         for key, value in own.items():
             assert value == pytest.approx(judged[(name, *key)], abs=1e-4)
+
+
+def test_mixed_margins_lie_between_those_of_the_ends(auditor, stacks):
+    both = [auditor.along(stacks, 3, ["U-LiRA"], mixed) for mixed in ("weights", "margins")]
+    weights, mixed = (own.groupby("t").value.mean() for own in both)
+    assert np.allclose(weights[[0, 1]], mixed[[0, 1]])
+    one, other = (auditor.population(s).margins["forget"] for s in stacks.values())
+    value = ulira_auc((one + other) / 2, auditor.oracles.margins["forget"])
+    floor, ceiling = auditor.floor["U-LiRA"][0], auditor.ceiling["U-LiRA"][0]
+    assert mixed[0.5] == pytest.approx((value - floor) / (ceiling - floor))
 
 
 def test_the_slider_shows_every_measure_of_every_path(auditor, stacks):
@@ -147,3 +159,17 @@ def test_what_is_wrong_is_named(auditor):
         auditor.along({})
     with pytest.raises(ValueError, match="unknown profile"):
         many("big")
+
+
+def test_bias_falls_with_the_number_of_models():
+    found = floor_by_number([16, 64], examples=40)
+    assert found.klom[64] < found.klom[16] / 2
+    assert np.allclose(found.ulira_auc, 0.5, atol=0.04)
+
+
+def test_what_only_originals_know_is_memorised():
+    originals, oracles = (
+        np.array([[2.0, 1, -1], [3, 1, -2]]),
+        np.array([[1.0, -1, -1], [-2, -3, -1]]),
+    )
+    assert memorised(originals, oracles).tolist() == [0.5, 1, 0]
