@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -69,3 +69,15 @@ def rounded(stack: Stack, bits: int) -> Stack:
         step = (flat.abs().amax(1, keepdim=True) / most).clamp(min=torch.finfo(flat.dtype).tiny)
         found.append((flat / step).round() * step)
     return stack.with_rows(torch.cat(found, dim=1))
+
+
+def changed_by_rounding(
+    stacks: Mapping[str, Stack], task: Task, bits: int, metric: str = "loss", split: str = "forget"
+) -> pd.DataFrame:
+    """How much a metric grows when weights are `rounded`: a line a seed, a column a stack."""
+
+    def measured(stack: Stack) -> pd.Series:
+        table = evaluate(stack, task, metrics=[metric])
+        return table[table.split == split].set_index("seed").value
+
+    return pd.DataFrame({k: measured(rounded(s, bits)) - measured(s) for k, s in stacks.items()})

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.book.around import beyond, layer_by_layer, rounded
+from mcu_lite.book.around import beyond, changed_by_rounding, layer_by_layer, rounded
 
 TASK = mcu.load_task("digits", seeds=2)
 A, B = (mcu.train(TASK, epochs=2, seed=s) for s in (0, 1))
@@ -46,3 +46,10 @@ def test_rounded_weights_are_the_nearest_of_few_values(bits):
         assert torch.allclose(now, nearest, atol=1e-5)
     with pytest.raises(ValueError, match="bits must be in 2..16"):
         rounded(A, 1)
+
+
+def test_the_change_by_rounding_is_that_of_single_modules():
+    found = changed_by_rounding({"a": A, "b": B}, TASK, 3)
+    x, y = TASK.split("forget")
+    after, before = (cross_entropy(s.module(1)(x[1]), y[1]) for s in (rounded(B, 3), B))
+    assert found.b[1] == pytest.approx((after - before).item(), abs=1e-4)
