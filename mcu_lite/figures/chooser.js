@@ -25,8 +25,9 @@
   function figure(title, ticks, y, body, text, caption) {
     const numbers = ticks.map((v) =>
       `<text x="${LEFT - 5}" y="${+y(v) + 4}" text-anchor="end">${+v.toPrecision(2)}</text>`);
-    return `<figure><svg viewBox="0 0 ${W} ${H}" role="img" font-size="11" fill="currentColor"
-      aria-label="${title}${text}"><text x="2" y="11">${title}</text>${numbers.join("")}${body}</svg>
+    return `<figure><div class="mcu-panel"><svg viewBox="0 0 ${W} ${H}" class="mcu-figure" role="img"
+      font-size="12" fill="currentColor" aria-label="${title}${text}"><text y="11"
+      class="mcu-title">${title}</text>${numbers.join("")}${body}</svg></div>
       <figcaption>${caption}</figcaption></figure>`;
   }
 
@@ -60,7 +61,8 @@
     let svg = "";
     for (const i of [0, ts.length - 1])
       svg += `<text x="${x(i)}" y="${H - 6}" text-anchor="middle">${ts[i]}</text>`;
-    svg += `<path d="M${LEFT} ${TOP}V${BOTTOM}H${RIGHT}" fill="none" stroke="currentColor"/>`;
+    svg += `<path d="M${LEFT} ${TOP}V${BOTTOM}H${RIGHT}" fill="none" stroke="currentColor"
+      opacity=".5"/>`;
     svg += `<path d="M${x(k)} ${TOP}V${BOTTOM}" stroke="currentColor" opacity=".4"/>`;
     for (const own of drawn) {
       const [under, above] = edges(own).map(points);
@@ -69,8 +71,8 @@
       if (own.sd && !own.sd.includes(null))
         svg += `<path d="M${band}Z" fill="${own.colour}" opacity=".15"/>`;
       svg += `<path d="M${points(own.mean).join("L")}" fill="none" stroke="${own.colour}"
-        stroke-width="1.6" stroke-dasharray="${own.dash ?? "none"}"/>`;
-      svg += `<circle cx="${x(k)}" cy="${y(own.mean[k])}" r="3.5" fill="${own.colour}"/>`;
+        stroke-width="2.2" stroke-dasharray="${own.dash ?? "none"}"/>`;
+      svg += `<circle cx="${x(k)}" cy="${y(own.mean[k])}" r="4" fill="${own.colour}"/>`;
     }
     const round = (v) => +v.toPrecision(4);
     const text = drawn.map(({ name, mean }) =>
@@ -89,6 +91,7 @@
     const along = (values) => (back ? values.toReversed() : values);
     const ts = along(data.ts).map((t) => (back ? +(1 - t).toPrecision(4) : t)), k = +slider.value;
     slider.setAttribute("aria-valuetext", `t = ${ts[k]}`);
+    root.querySelector("output").textContent = ts[k];
     const [words, panels] = draw({ data, path, along, t: ts[k], k, root, bars, lines: lines(ts, k) });
     root.querySelector("[aria-live]").textContent = words;
     root.querySelector(".mcu-panels").innerHTML = panels.join("");

@@ -31,14 +31,15 @@ def chooser(data: dict, script: Path, css: str = "", above: str = "", say: str =
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     name = f"{script.stem}-{hashlib.sha256(text).hexdigest()[:8]}"
     packed = b64encode(gzip.compress(text, mtime=0)).decode()
-    files = (Path(__file__).with_suffix(".js"), script)
-    control, draw = (file.read_text(encoding="utf-8").strip() for file in files)
+    here = Path(__file__)
+    files = (here.with_name("page.css"), here.with_suffix(".js"), script)
+    style, control, draw = (file.read_text(encoding="utf-8").strip() for file in files)
     selects = " ".join(
         f"<label>{menu} <select></select></label>" for menu in ("from", "to", "path")
     )
     return HTML(
-        f'<div id="{name}" class="mcu-atlas {css}">{above}<p>{selects} '
-        f'<label>t <input type="range" min="0" step="1"></label></p>{say}'
-        '<div class="mcu-panels"></div></div>'
+        f'<style>{style}</style><div id="{name}" class="mcu-atlas {css}">{above}'
+        f'<div class="mcu-bar">{selects}<label>t <input type="range" min="0" step="1"></label>'
+        f'<output></output></div>{say}<div class="mcu-panels"></div></div>'
         f'<script>{control}(document.getElementById("{name}"), "{packed}", {draw})</script>'
     )

@@ -4,7 +4,7 @@
   const all = (selector) => [...root.querySelectorAll(selector)];
   const { chord, few, sides: kinds, tolerance } = data, SLICE = 12, REST = 150; // milliseconds
   const [map, over, say, slider] = [".mcu-map", ".mcu-over", ".mcu-say", "[type=range]"].map(find);
-  const [control, probe] = all(".mcu-handle"), still = matchMedia("(prefers-reduced-motion: reduce)");
+  const [probe, control] = all(".mcu-handle"), still = matchMedia("(prefers-reduced-motion: reduce)");
   const coarse = Array.from({ length: 9 }, (_, i) => i / 8);
   const state = { path: 0, control: null, t: 0.5, free: null };
   let along, turn = 0, queued = false, bent = false, resting;
@@ -137,11 +137,10 @@
       const best = answers.map((own) => own.indexOf(Math.max(...own)));
       const right = best.filter((own, i) => own === labels[i]).length;
       group.querySelector("output").textContent = `${right} of ${n}`;
-      group.querySelectorAll("li").forEach((face) => {
+      group.querySelectorAll("[data-place]").forEach((face) => {
         const i = +face.dataset.place, mark = best[i] === labels[i] ? "✓" : "✗";
-        face.lastElementChild.innerHTML =
+        face.querySelector("span span").innerHTML =
           `${mark} <b>${data.names[best[i]]}</b> ${Math.round(100 * Math.exp(answers[i][best[i]]))}%`;
-        face.classList.toggle("mcu-right", best[i] === labels[i]);
       });
     }
   }
@@ -267,7 +266,10 @@
   addEventListener("hashchange", () => location.hash.includes("path=") && linked());
   all("[data-live]").forEach((part) => (part.hidden = false));
   root.models = {
+    ...models,
+    state,
     asked: () => models.model(asked(), path()),
+    along: (t) => models.model(onCurve(t), path()),
     at: (point, k) => models.model(point, data.paths[k]),
     judged: () => judged(along),
   };

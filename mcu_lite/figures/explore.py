@@ -58,11 +58,11 @@ its wrong side.</figcaption></figure>
 <script>(() => {{ const root = document.getElementById("{name}"), data = {data};
 const models = {dense}(data);
 {explore}(root, data, models);{sketch} }})()</script>"""
-OWN = """<div class="mcu-own"><p>Your own: it sees <output aria-live="polite"></output></p><div>
+OWN = """<div class="mcu-own"><p>Choose an image, or draw your own: the model sees
+<output aria-live="polite"></output></p><div>
 <canvas width="{}" height="{}" tabindex="0" role="application" aria-label="canvas: draw, or move
 with the arrow keys and ink a cell with the space bar"></canvas>
-<div class="mcu-bars" aria-hidden="true">{}</div>
-<button class="mcu-clear">clear</button></div></div>"""
+<div class="mcu-seen mcu-panel"></div><button class="mcu-clear">clear</button></div></div>"""
 
 
 def explore(
@@ -214,8 +214,8 @@ def _face(task: Task, split: str, place: int) -> str:
     index = getattr(task, split)[0, [place]]
     about = what_is(int(task.truth[index]), int(task.labels[0, index]))
     return (
-        f'<li data-place="{place}"><img src="{as_png(pixels(task, index)[0])}" class="dark-light" '
-        f'alt="{split} image, {about}"><div>{about}<br><span></span></div></li>'
+        f'<li><button data-place="{place}"><img src="{as_png(pixels(task, index)[0])}" alt="" '
+        f'class="dark-light"><span>{about}<br><span></span></span></button></li>'
     )
 
 
@@ -227,8 +227,7 @@ def _page(data: dict, maps: Sequence[str], groups: str) -> HTML:
     own = ""
     if canvas := data["canvas"]:
         height, width = canvas["size"]
-        bars = "".join(f"<i><b></b>{name}</i>" for name in data["names"])
-        own = OWN.format(CELL * width, CELL * height, bars)
+        own = OWN.format(CELL * width, CELL * height)
     parts = {
         "name": name,
         "data": text,

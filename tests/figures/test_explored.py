@@ -11,7 +11,6 @@ from browsing import fits, open_page, remote_requests
 from torch import nn
 
 import mcu_lite as mcu
-from mcu_lite.metrics.evaluation import evaluator
 from mcu_lite.paths import planes
 
 ROW, TS = 1, np.linspace(0, 1, 21)
@@ -139,20 +138,14 @@ def test_losses_and_accuracies_of_whole_splits(page, rounded, paths, task, split
     np.testing.assert_allclose(found[:, 1], right, atol=1e-9)
 
 
-def verdict(rounded, task, name, point=None):
+def verdict(path, of, task, point):
     """What `is_connected` says of a curve with its control point elsewhere in its plane."""
-    path = rounded[name].part(slice(ROW, ROW + 1))
-    if point is not None:
-        share = shares(path_of(rounded[name]), torch.tensor([point], dtype=torch.float64))
-        bend = (share.float() @ path.control[[0, -1, 1], 0])[None]
-        path = replace(path, control=torch.stack([path.control[0], bend[0], path.control[-1]]))
+    share, own = shares(path, torch.tensor([point])), of.part(slice(ROW, ROW + 1))
+    bend = share.float() @ own.control[[0, -1, 1], 0]
+    own = replace(own, control=torch.stack([own.control[0], bend, own.control[-1]]))
     parts = {n: getattr(task, n)[[ROW]] for n in ("labels", "retain", "forget", "test")}
-    own = replace(task, seeds=task.seeds[ROW : ROW + 1], **parts)
-    return mcu.is_connected(evaluator(own, metrics=["loss"])(path, TS)).iloc[0]
-
-
-def path_of(path):
-    return path
+    task = replace(task, seeds=task.seeds[ROW : ROW + 1], **parts)
+    return mcu.is_connected(mcu.evaluate(own, task, TS, metrics=["loss"])).iloc[0]
 
 
 @pytest.mark.parametrize("share", [None, (0.5, 0.0), (0.2, 1.4), (1.3, 0.6), (-0.4, 0.9)])
@@ -166,7 +159,10 @@ def test_the_page_says_what_is_connected_says(context, file, paths, rounded, tas
         address += "&x={}&y={}".format(*point)
     page = open_page(context, address, 800, ".mcu-explore[data-measured=finely]")
     judged = page.evaluate("document.querySelector('.mcu-explore').models.judged()")
-    said, wanted = page.locator(".mcu-say").inner_text(), verdict(rounded, task, name, point)
+    said, wanted = (
+        page.locator(".mcu-say").inner_text(),
+        verdict(paths[name], rounded[name], task, point),
+    )
     worst = max(judged, key=lambda own: own["by"])
     assert worst["by"] == pytest.approx(wanted.by, abs=1e-4)
     assert said.startswith(
@@ -220,7 +216,7 @@ def test_the_control_point_can_be_dragged(page, how):
 
 
 def test_images_are_answered_by_the_model_under_the_pointer(page, paths, rounded, task):
-    faces = page.locator(".mcu-group li span")
+    faces = page.locator(".mcu-group span span")
     assert faces.count() == 8
 
     def expected(point):
@@ -228,7 +224,7 @@ def test_images_are_answered_by_the_model_under_the_pointer(page, paths, rounded
         for split in ("forget", "retain"):
             x = task.split(split)[0][ROW]
             logits = reference(paths["npo"], rounded["npo"], torch.tensor([point]), x)[0]
-            chosen = page.locator(f"[data-split={split}] li").evaluate_all(
+            chosen = page.locator(f"[data-split={split}] button").evaluate_all(
                 "all => all.map((e) => +e.dataset.place)"
             )
             p, best = logits.softmax(-1).max(-1)
@@ -284,10 +280,10 @@ def test_a_path_is_chosen_with_its_map(page):
     maps, say = page.locator("[data-map]"), page.locator(".mcu-say")
     shown = [own.is_visible() for own in maps.all()]
     assert shown == [True, False]
-    page.get_by_label("both").check()
+    page.get_by_role("radio", name="both").check()
     settled(page)
     assert [own.is_visible() for own in maps.all()] == [False, True]
-    page.get_by_label("straight").check()
+    page.get_by_role("radio", name="straight").check()
     settled(page)
     assert re.search(r", -?0\.00\)", say.inner_text())
     assert state(page)["path"] == "straight"
@@ -302,9 +298,12 @@ def test_a_drawing_is_seen_as_the_task_prepares_it(page, paths, rounded, task):
         ink = np.minimum(16 * ink, pool.max(0))
         x = (ink - pool.mean(0)) / np.maximum(pool.std(0), 1e-6)
         p = module(torch.tensor(x.reshape(1, -1)).float()).softmax(-1)[0]
-        return f"{p.argmax()}, {p.max():.0%}"
+        return f"{p.argmax()} {p.max():.0%}"
 
-    assert own.inner_text() == expected(task.pixels[task.forget[ROW, 0]])
+    face = page.locator("[data-split=forget] button").nth(2)
+    face.click()
+    place = int(face.get_attribute("data-place"))
+    assert own.inner_text() == expected(task.pixels[task.forget[ROW, place]])
     page.locator(".mcu-clear").click()
     assert own.inner_text() == expected(np.zeros((8, 8)))
     pad.focus()
