@@ -29,8 +29,8 @@ from mcu_lite.tasks.task import Task, check_range
 
 SIDES = {"retain": 1, "forget": -1}
 """On which side of its straight line a loss breaks the definition of `mcu_lite.is_connected`."""
-MARGIN = (0.6, 0.2)
-"""Of the map around its models: a curve may be dragged well to the sides."""
+AROUND = 1.6
+"""How far a map reaches, in spans of its three models: a curve may be dragged well to the sides."""
 CELL = 18
 """Of the canvas, in pixels: a multiple of what an image has."""
 FEW = 60
@@ -130,7 +130,7 @@ def explore(
     first, curves = own[next(iter(own))], {n: p for n, p in own.items() if p.kind == "bezier"}
     rows = [*first.control[[0, -1], 0], *(path.control[1, 0] for path in curves.values())]
     data = held(first.architecture, rows, task, {s: getattr(task, s)[0] for s in SIDES})
-    maps = {name: _mapped(name, path, task, ends, points) for name, path in curves.items()}
+    maps = {name: _mapped(path, task, ends, points) for name, path in curves.items()}
     data |= {
         "names": list(map(str, range(task.classes))),
         "chord": float((first.control[-1] - first.control[0]).norm()),
@@ -169,13 +169,15 @@ def _only(task: Task, row: int) -> Task:
     return replace(task, seeds=task.seeds[row : row + 1], **parts)
 
 
-def _mapped(name: str, path: Path, task: Task, ends: Sequence[str], points: int) -> dict:
+def _mapped(path: Path, task: Task, ends: Sequence[str], points: int) -> dict:
     """Picture of a curve's plane, and how its coordinates become those of the picture."""
     a, b = (Stack(path.architecture, path.control[k]) for k in (0, -1))
     own = plane(a, b, path.control[1])
-    cells = grid(own, points, margin=MARGIN)
+    span = own.corners[:, 0].amax(0) - own.corners[:, 0].amin(0)
+    margin = (AROUND * span.max() / span - 1) / 2
+    cells = grid(own, points, margin=tuple(margin.tolist()))
     seen = evaluate_plane(own, cells, replace(task, test=task.test[:, :1]), a)
-    shown = {"straight": connect(a, b, curve="linear"), name: path}
+    shown = {"straight": connect(a, b, curve="linear"), "curve": path}
     ax = plot_map(seen, own, shown, (*ends, "control point"))
     corner, far = own.corners[2, 0].tolist(), own.corners[:, 0].amax(0).tolist()
     pixels = zip(spot(ax, 0.0, 0.0), spot(ax, *far), far)
