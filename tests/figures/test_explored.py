@@ -308,10 +308,13 @@ def test_a_drawing_is_seen_as_the_task_prepares_it(page, paths, rounded, task):
     assert own.inner_text() == expected(np.zeros((8, 8)))
     pad.focus()
     cells = np.zeros((8, 8))
-    for row in range(4, 8):
+    # Down the middle, and along the lower edge to the margin, where images have little ink or none.
+    for key, row, column in [("Down", r, 4) for r in (4, 5, 6)] + [
+        ("Left", 7, c) for c in (4, 3, 2, 1, 0)
+    ]:
         page.keyboard.press("Space")
-        cells[row, 4] = 1
-        page.keyboard.press("ArrowDown")
+        cells[row, column] = 1
+        page.keyboard.press(f"Arrow{key}")
     assert own.inner_text() == expected(cells)
     before = pad.evaluate("e => e.toDataURL()")
     pad.hover(position={"x": 30, "y": 30})
