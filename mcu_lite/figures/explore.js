@@ -75,12 +75,12 @@
   function tell() {
     const breaks = judged(along).filter(({ by }) => by > 0).sort((one, other) => other.by - one.by);
     const how = breaks.map(({ split, by, t }) =>
-      `the ${split} inequality breaks, most at t = ${+t.toFixed(3)}, by ${by.toFixed(2)} nats`);
+      `the ${split} inequality breaks by ${by.toFixed(2)} nats at t = ${+t.toFixed(3)}`);
     const [x, y] = state.control.map((v) => v.toFixed(2));
     say.setAttribute("aria-busy", along.ts === coarse);
     say.innerHTML = `<b>${breaks.length ? "Not connected" : "Connected"}</b>: ` +
-      (how.join("; ") || `both inequalities hold at every t, up to ε = ${tolerance} nats`) +
-      `. The control point is at (${x}, ${y}).`;
+      (how.join(", ") || `both inequalities hold at every t, up to ε = ${tolerance} nats`) +
+      `. Control point: (${x}, ${y}).`;
   }
 
   const W = 340, H = 168, LEFT = 38, RIGHT = W - 12, TOP = 24, BOTTOM = H - 20;

@@ -170,7 +170,7 @@ def test_the_page_says_what_is_connected_says(context, file, paths, rounded, tas
     )
     if not wanted.connected:
         assert worst["split"] == wanted.breaks and f"by {wanted.by:.2f} nats" in said
-        assert f"most at t = {wanted.t:.3g}," in said
+        assert f"nats at t = {wanted.t:.3g}" in said
     page.close()
 
 
