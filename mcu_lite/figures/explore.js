@@ -56,7 +56,7 @@
     turn++;
     clearTimeout(resting);
     resting = setTimeout(finely, REST);
-    along = sorted(coarse, coarse.map((t) => lossesAt(t, few)));
+    along = sorted(coarse, coarse.map((t) => lossesAt(t, few / 2)));
     root.dataset.measured = "coarsely";
     tell();
   }

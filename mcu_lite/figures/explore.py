@@ -202,12 +202,12 @@ def _placed(name: str, maps: dict[str, dict]) -> dict:
 def _groups(task: Task, images: int) -> str:
     """Forgotten and retained images, with room for what a model says of each."""
     places = {"forget": some_of_each(task, 0, images), "retain": range(images)}
-    words, groups = {"forget": "forgotten", "retain": "retained"}, ""
+    words, groups = {"forget": "Forgotten", "retain": "Retained"}, ""
     for split, own in places.items():
         faces = "".join(_face(task, split, int(i)) for i in own if i < FEW)
         groups += (
-            f'<div class="mcu-group" data-split="{split}"><p>Of {words[split]} images it says what '
-            f"was learned for <output></output></p><ul>{faces}</ul></div>"
+            f'<div class="mcu-group" data-split="{split}"><p>{words[split]} images that '
+            f"get the learned label: <output></output></p><ul>{faces}</ul></div>"
         )
     return groups
 
