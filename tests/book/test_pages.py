@@ -172,7 +172,7 @@ def test_missing_pages_lead_back(context, origins, missing):
 # Paper
 
 
-@pytest.mark.parametrize("name", ["curriculum", "atlas", "one-image"])
+@pytest.mark.parametrize("name", ["mode-connectivity", "atlas", "one-image"])
 def test_sliders_are_printed_as_five_frames(context, origins, name):
     page = open_page(context, f"{origins['file']}/book/{name}.html", 1200, "svg[role=img]")
     page.evaluate(
