@@ -27,7 +27,6 @@ HOMES = {
     "figures.along_t": "mean_sd plot_along_t",
     "figures.dots": "plot_models",
     "figures.explore": "explore",
-    "figures.images": "one_image",
     "figures.live": "live",
     "figures.look": "picture",
     "figures.maps": "plot_map",

@@ -66,7 +66,9 @@
     show();
   }
 
-  const put = (values) => {
+  const faces = [...root.querySelectorAll(".mcu-group button")];
+  const put = (values, chosen) => {
+    faces.forEach((face) => face.setAttribute("aria-pressed", face === chosen));
     ink.set(values);
     typed = false;
     show();
@@ -87,12 +89,12 @@
     show();
   });
   root.querySelector(".mcu-clear").addEventListener("click", () => put(new Float32Array(ink.length)));
-  for (const face of root.querySelectorAll(".mcu-group button")) {
+  for (const face of faces) {
     const { split } = face.closest("[data-split]").dataset, start = face.dataset.place * ink.length;
     const image = models.splits[split].stored.subarray(start, start + ink.length);
-    face.addEventListener("click", () => put(image));
+    face.addEventListener("click", () => put(image, face));
   }
   show();
-  root.querySelector(".mcu-group button")?.click();
+  faces[0]?.click();
   root.addEventListener("mcu-asked", answer);
 })
