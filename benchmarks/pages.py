@@ -1,10 +1,15 @@
-"""Weigh the built pages, and time until they can be used: python benchmarks/pages.py [site]."""
+"""Weigh the built pages, time until they can be used, and frames while a path is dragged.
+
+Usage: python benchmarks/pages.py [site]
+"""
 
 from __future__ import annotations
 
 import gzip
+import math
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -49,7 +54,8 @@ def main() -> None:
                         "compressed MB": megabytes(
                             sum(len(gzip.compress(f.read_bytes())) for f in loaded)
                         ),
-                        "usable after s": f"{median(seconds for seconds, _ in runs):.2f}",
+                        "usable after s": f"{median(run[0] for run in runs):.2f}",
+                        "frame ms": frames(run[2] for run in runs),
                     }
                 )
         server.shutdown()
@@ -57,8 +63,11 @@ def main() -> None:
     print(pd.DataFrame(lines).to_string(index=False))
 
 
-def visit(browser, address: str, slider: bool) -> tuple[float, set[str]]:
-    """Seconds until the page is loaded and its first slider can be moved; what it loaded."""
+def visit(browser, address: str, slider: bool) -> tuple[float, set[str], list[float]]:
+    """Seconds until the page is loaded and its first slider can be moved; what it loaded.
+
+    And milliseconds from frame to frame while the control point of a held path is dragged, if any.
+    """
     with browser.new_context() as context:
         page = context.new_page()
         paths = set()
@@ -67,9 +76,44 @@ def visit(browser, address: str, slider: bool) -> tuple[float, set[str]]:
         page.goto(address)
         if slider:
             page.locator(".noUi-handle").first.wait_for()
+        if page.locator(".mcu-explore").count():
+            page.locator(".mcu-explore[data-measured]").wait_for()
         took = time.perf_counter() - began
         page.wait_for_load_state("networkidle")
-    return took, {path for path in paths if Path(path).suffix}
+        dragged = drag(page) if page.locator(".mcu-bend").count() else []
+    return took, {path for path in paths if Path(path).suffix}, dragged
+
+
+def drag(page) -> list[float]:
+    page.locator(".mcu-explore[data-measured=finely]").wait_for()
+    handle = page.locator(".mcu-bend")
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.evaluate(
+        """() => {
+          window.frames_ms = [];
+          let last;
+          (function frame(now) {
+            if (last) frames_ms.push(now - last);
+            last = now;
+            requestAnimationFrame(frame);
+          })();
+        }"""
+    )
+    for i in range(120):
+        page.mouse.move(x - 60 * math.sin(i / 8), y + 40 * math.sin(i / 5))
+    found = page.evaluate("frames_ms")
+    page.mouse.up()
+    return found
+
+
+def frames(dragged: Iterable[list[float]]) -> str:
+    """Median and longest frame."""
+    every = [frame for own in dragged for frame in own]
+    return f"{median(every):.0f}, at most {max(every):.0f}" if every else ""
 
 
 def megabytes(size: int) -> str:

@@ -22,8 +22,8 @@ import papermill
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-INPUTS = ["mcu_lite/**/*.py", "mcu_lite/**/*.js", "mcu_lite/book/measured/*", "constraints.txt"]
-INPUTS += ["scripts/build.py", "scripts/kernels.py"]
+INPUTS = ["mcu_lite/**/*.py", "mcu_lite/**/*.js", "mcu_lite/**/*.css", "mcu_lite/book/measured/*"]
+INPUTS += ["constraints.txt", "scripts/build.py", "scripts/kernels.py"]
 LONGEST = ("different-methods", "how-much-is-forgotten", "both-switches", "relearning")
 """Chapters that compute most."""
 WORKERS = min(os.cpu_count() or 1, 4)

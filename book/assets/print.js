@@ -80,7 +80,7 @@
       const shown = frames(state, JSON.parse(view.textContent).model_id, area);
       add(area, shown);
     }
-    // The atlas and the single image draw themselves: show them at five positions of their slider.
+    // The atlas draws itself: show it at five positions of its slider.
     for (const atlas of document.querySelectorAll(".mcu-atlas")) {
       const slider = atlas.querySelector("input[type=range]");
       const { value: before } = slider;
@@ -95,8 +95,7 @@
       });
       move(before);
       const which = [...atlas.querySelectorAll("select")].map((menu) => menu.value).join(" — ");
-      const image = atlas.querySelector(".mcu-chosen img")?.cloneNode() ?? "";
-      add(atlas, [image, ` ${which}`, grid(shown)]);
+      add(atlas, [which, grid(shown)]);
     }
   });
 

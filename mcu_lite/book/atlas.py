@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +13,21 @@ import pandas as pd
 from IPython.display import HTML
 
 from mcu_lite.checks import SPLITS
+from mcu_lite.figures import explore
 from mcu_lite.figures.along_t import label_of
-from mcu_lite.figures.chooser import SAY, chooser
-from mcu_lite.figures.look import themed
+from mcu_lite.figures.look import COLOURS, themed
 from mcu_lite.metrics.connectivity import is_connected
 from mcu_lite.studies.conditions import Condition
 from mcu_lite.studies.paper_grid import grid
 
 CURVE = ["a", "b", "curve"]
+PAGE = """\
+<style>{css}</style><div id="{name}" class="mcu-atlas"><div class="mcu-bar">
+<label>from <select></select></label><label>to <select></select></label>
+<label>path <select></select></label>
+<label>t <input type="range" min="0" step="1"></label><output></output></div>
+<p aria-live="polite"></p><p>{keys}</p><div class="mcu-panels"></div></div>
+<script>{js}(document.getElementById("{name}"), "{packed}")</script>"""
 
 
 def atlas(table: pd.DataFrame) -> HTML:
@@ -36,8 +47,8 @@ def atlas(table: pd.DataFrame) -> HTML:
     Raises
     ------
     ValueError
-        If the table is not of a study, its curves were measured at different ts, or two of one
-        name were fitted on different objectives.
+        If the table is not of a study, its curves were measured at different ts, two of one name
+        were fitted on different objectives, or a name holds "|".
 
     Examples
     --------
@@ -49,9 +60,16 @@ def atlas(table: pd.DataFrame) -> HTML:
     if missing or table.empty or table[CURVE].isna().any(axis=None):
         raise ValueError(f"table is empty, has NaN in {CURVE} or lacks columns {sorted(missing)}")
     _one_of_a_name(table)
-    keys = " ".join(f'<span style="color:{themed(s)}">■</span> {s}' for s in SPLITS)
-    script = Path(__file__).with_suffix(".js")
-    return chooser(_data(table), script, say=f"{SAY}<p>{keys}</p>")
+    # The page reads strict JSON, which has no NaN.
+    text = json.dumps(_data(table), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    parts = {
+        "name": f"atlas-{hashlib.sha256(text.encode()).hexdigest()[:8]}",
+        "packed": b64encode(gzip.compress(text.encode(), mtime=0)).decode(),
+        "keys": " ".join(f'<span style="color:{themed(s)}">■</span> {s}' for s in SPLITS),
+        "js": Path(__file__).with_suffix(".js").read_text(encoding="utf-8").strip(),
+        "css": Path(explore.__file__).with_name("page.css").read_text(encoding="utf-8"),
+    }
+    return HTML(PAGE.format(**parts))
 
 
 def shown() -> list[Condition]:
@@ -82,12 +100,16 @@ def _data(table: pd.DataFrame) -> dict:
     ):
         own = curves.setdefault("|".join(curve), {"values": {}})
         own["values"][f"{metric}|{split}"] = [_short(mean), _short(sd)]
+    for key in curves:
+        if key.count("|") != 2:
+            raise ValueError(f"models and curves must be named without '|', got {key!r}")
     for key, verdict in _verdicts(table).items():
         curves[key]["verdict"] = verdict
     measured = table.groupby("metric", sort=False).split.unique()
     return {
         "ts": _short(ts),
         "width": 260,
+        "colours": {split: themed(split) for split in COLOURS},
         "metrics": [
             {"name": m, "label": label_of(m), "splits": [s for s in SPLITS if s in splits]}
             for m, splits in measured.items()

@@ -21,7 +21,12 @@ NEEDED = ("a", "b", "difference", "low", "high", "n", "visible")
 
 
 def forest(
-    found: Found, caption: str, unit: str = "", least: float | None = None, better: str = ""
+    found: Found,
+    caption: str,
+    unit: str = "",
+    least: float | None = None,
+    better: str = "",
+    over: str = "seeds",
 ) -> HTML:
     """Draw what `mcu_lite.compare` returns: a dot and an interval for each row, filled if visible.
 
@@ -40,6 +45,8 @@ def forest(
         Smallest effect worth speaking of, drawn at both sides of zero.
     better : {"higher", "lower", ""}
         Which side is wanted.
+    over : str
+        What the means are over, in the plural.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def forest(
         '<figure class="mcu-plate"><table class="mcu-forest">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody>"
         f"<tfoot><tr><td></td>{scales}</tr></tfoot></table>"
-        f"<figcaption><b>{escape(caption)}</b> {_key(named, unit, least)}</figcaption>"
+        f"<figcaption><b>{escape(caption)}</b> {_key(named, unit, least, over)}</figcaption>"
         f"{_numbers(named)}</figure>"
     )
 
@@ -178,13 +185,13 @@ def _scale(limits: tuple[float, float], unit: str, better: str, most: int) -> st
     return f'<div class="mcu-scale">{spans}</div><div class="mcu-unit">{escape(unit)} {arrow}</div>'
 
 
-def _key(named: dict[str, pd.DataFrame], unit: str, least: float | None) -> str:
+def _key(named: dict[str, pd.DataFrame], unit: str, least: float | None, over: str) -> str:
     """What dots, bars and lines are, in words."""
     n = max(own.n.max() for own in named.values() if len(own))
     # Against nothing, or no relation: then it is no difference.
     alone = all(set(own.b) <= {"zero", "no relation"} for own in named.values())
     what = "mean" if alone else "mean difference"
-    said = f"Dots: {what} over {n:.0f} seeds; bars: 95 % interval; filled where visible."
+    said = f"Dots: {what} over {n:.0f} {escape(over)}; bars: 95 % interval; filled where visible."
     return said + (
         ""
         if least is None

@@ -1,27 +1,20 @@
-"""A map of the plane through three models: two layers of contours, and paths that move on it."""
+"""A map of the plane through three models: two layers of contours, and paths on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
-import ipywidgets as w
 import matplotlib
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mcu_lite.figures.images import some_of_each, strip
 from mcu_lite.figures.look import COLOURS, INK, PAGE, blank
-from mcu_lite.figures.scrub import curves, frames, moved, overlaid, spot
-from mcu_lite.metrics.evaluation import evaluate
-from mcu_lite.metrics.examples import follow
 from mcu_lite.metrics.plane_evaluation import plane_values
 from mcu_lite.paths.curves import Path
 from mcu_lite.paths.planes import Plane
-from mcu_lite.tasks.task import Task, check_range
+from mcu_lite.tasks.task import check_range
 
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Of the retain loss in nats: it spans orders of magnitude."""
@@ -29,15 +22,7 @@ SHADES = [(COLOURS["retain"], opacity) for opacity in np.linspace(0.0, 0.5, len(
 """Of the retain loss: the page shows through, dark or light, and text stays readable."""
 STEPS = np.linspace(0.1, 0.9, 9)
 """Of the forget accuracy."""
-SHAPES = (
-    '<rect x="{0:.1f}" y="{1:.1f}" width="9" height="9" transform="translate(-4.5 -4.5)" {2}/>',
-    '<circle cx="{0:.1f}" cy="{1:.1f}" r="5.5" {2}/>',
-    '<circle cx="{0:.1f}" cy="{1:.1f}" r="3" {2}/>',
-)
-"""What stands for the first, second and third path on the map."""
-SIGNS = "■●•"
 STYLES = ("-", "--", ":")
-FILL = 'fill="#E69F00" stroke="currentColor" stroke-width="1.5"'
 
 
 @matplotlib.rc_context(PAGE)
@@ -124,92 +109,3 @@ def plot_map(
     ax.legend(handles=handles, ncols=len(handles), **above)
     ax.set_label("; ".join(words))
     return ax
-
-
-def explore(
-    ground: Axes,
-    plane: Plane,
-    paths: dict[str, Path],
-    task: Task,
-    *,
-    ts: int = 21,
-    metrics: Sequence[str] = ("loss", "accuracy"),
-    row: int = 0,
-    images: int = 12,
-) -> w.VBox:
-    """Move along several paths at once: on a map, on metric curves and on forgotten images.
-
-    All frames are stored in the page and linked in the browser, so that the slider moves with
-    and without a kernel.
-
-    Parameters
-    ----------
-    ground : matplotlib.axes.Axes
-        Of `mcu_lite.figures.maps.plot_map`.
-    plane : Plane
-        On which it was drawn.
-    paths : dict of Path by name
-        At most three.
-    task : Task
-    ts : int
-        Evenly spaced points.
-    metrics : sequence of str
-        One panel each: mean over seeds and a band of one standard deviation.
-    row : int
-        Place in the stacks of the seed whose map and images are shown.
-    images : int
-        How many, half of them wrongly labelled; 0 for a task without images.
-
-    Raises
-    ------
-    ValueError
-        For no path or more than three, or a `row`, `ts` or `images` that is out of range.
-
-    Examples
-    --------
-    >>> corners = ["npo", "npo, seed 1", "original"]
-    >>> ground = mcu.plot_map(seen, plane, {"curve": path}, corners)
-    >>> type(explore(ground, plane, {"curve": path}, task, ts=3, images=2)).__name__
-    'VBox'
-    """
-    if not 1 <= len(paths) <= len(SHAPES):
-        raise ValueError(f"paths must be 1 to {len(SHAPES)}, got {list(paths)}")
-    check_range("row", row, 0, len(task) - 1)
-    for name, count, least in (("ts", ts, 2), ("images", images, 0)):
-        check_range(name, count, least)
-    at = np.linspace(0, 1, ts)
-    tables = {name: evaluate(path, task, at, metrics=metrics) for name, path in paths.items()}
-    # A diverged model predicts nothing.
-    shown = {name: path for name, path in paths.items() if images and not path.diverged[row]}
-    followed = {name: follow(path, task, at) for name, path in shown.items()}
-    arcs = {
-        name: path.arc_length(at).masked_fill(path.diverged, torch.nan).double().cpu().numpy()
-        for name, path in paths.items()
-    }
-    places = some_of_each(task, row, images)
-    panels = [
-        overlaid(ground, _on_map(ground, plane, paths, at, row)),
-        frames(strip(task, followed, places, k, row) for k in range(ts)),
-    ]
-    where = frames(_where(t, arcs, k, row) for k, t in enumerate(at))
-    return moved(at, [where, *curves(tables, metrics, at, before=panels)])
-
-
-def _on_map(ax: Axes, plane: Plane, paths: dict[str, Path], ts: np.ndarray, row: int) -> list[str]:
-    """Mark each path's model at every t, unless it diverged."""
-    marks = [""] * len(ts)
-    for shape, path in zip(SHAPES, paths.values()):
-        places = plane.coordinates(path.rows(ts))[:, row].tolist()
-        for k, place in enumerate(places if not path.diverged[row] else ()):
-            marks[k] += shape.format(*spot(ax, *place), FILL)
-    return marks
-
-
-def _where(t: float, arcs: dict[str, np.ndarray], k: int, row: int) -> str:
-    """Position on every path as t and as arc length."""
-    parts = []
-    for sign, (name, arc) in zip(SIGNS, arcs.items()):
-        now, whole = arc[k, row], arc[-1, row]
-        part = "diverged" if np.isnan(whole) else f"{now:.2f} of {whole:.2f} ({now / whole:.0%})"
-        parts.append(f"{sign} {escape(name)} {part}")
-    return f'<p style="margin:0">t = {t:.3g}. Arc length so far: {"; ".join(parts)}.</p>'

@@ -122,16 +122,15 @@ def curves(
     metrics: Sequence[str],
     ts: Sequence[float],
     finish: Callable[[Axes], None] | None = None,
-    before: Iterable[w.Widget] = (),
     tolerance: float | None = 0.1,
     ends: tuple[str, str] | None = None,
 ) -> list[w.Widget]:
     """Draw each metric of each table along t, `finish` its axes, and mark each of `ts`.
 
-    Returns a key for all, and the panels, after those that come `before`, in as many columns as
-    the page has room for, but no more than there are tables to compare.
+    Returns a key for all, and the panels, in as many columns as the page has room for, but no more
+    than there are tables to compare.
     """
-    panels, limits = list(before), {m: reach(named.values(), m) for m in metrics}
+    panels, limits = [], {m: reach(named.values(), m) for m in metrics}
     # Beside each other stand the tables, unless they are many and the metrics two.
     by_table = len(named) == 1 or (len(named) > 2 and len(metrics) == 2)
     each = product(named, metrics) if by_table else (p[::-1] for p in product(metrics, named))
@@ -141,7 +140,7 @@ def curves(
         if finish:
             finish(ax)
         panels.append(overlaid(ax, marks_along(ax, named[name], metric, ts)))
-    most = max(min(len(metrics) if by_table else len(named), 3), 2 if before else 1)
+    most = min(len(metrics) if by_table else len(named), 3)
     least = f"max(min(100%, 290px), (100% - {most - 1}em) / {most})"
     layout = WIDE | {"grid_template_columns": f"repeat(auto-fill, minmax({least}, 1fr))"}
     grid = w.GridBox(panels, layout=layout | {"grid_gap": "0.6em 1em"})

@@ -9,11 +9,14 @@ import torch
 from scipy.stats import hmean, ks_2samp
 from torch import Tensor
 
+from mcu_lite.metrics.predictions import membership_scores
 from mcu_lite.metrics.registry import Outputs, Source, metric
 from mcu_lite.tasks.texts import IGNORED, generate, written
 from mcu_lite.training.losses import per_example
 
 LEARNED = ("retain", "forget")
+HARDEST = 0.4
+"""Share of a text's tokens, the least probable ones, that min-k looks at."""
 SAMPLE = 40
 """Questions of a split to which answers are generated, the first ones."""
 
@@ -32,6 +35,50 @@ def exact_match(outputs: Outputs, split: str) -> np.ndarray:
     the answer is the most probable one after those before it.
     """
     return outputs.right(split).mean(-1)
+
+
+@metric("extraction", "extraction strength", "higher", LEARNED, needs_texts=True)
+def extraction(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean share of an answer that greedy decoding completes (Carlini et al., 2021).
+
+    It completes an answer from its k-th token on if and only if that and all later tokens are the
+    most probable ones: the share is that of the tokens after the last miss.
+    """
+    hits, starts = outputs.hits(split), outputs.starts[split]
+    lengths = np.diff(starts, append=hits.shape[-1])
+    place = np.arange(hits.shape[-1]) - np.repeat(starts, lengths)
+    last_miss = np.maximum.reduceat(np.where(hits, -1, place), starts, axis=-1)
+    return (1 - (last_miss + 1) / lengths).mean(-1)
+
+
+@metric("min_k_auc", "membership inference (min-k %, AUC)", "oracle", ("forget",), needs_texts=True)
+def min_k_auc(outputs: Outputs, split: str) -> np.ndarray:
+    """AUC of telling forget from test texts by their least probable tokens (Shi et al., 2024)."""
+    return membership_scores(*(-_min_k(outputs, s) for s in ("forget", "test"))).mean(-1)
+
+
+@metric(
+    "privacy_leakage",
+    "privacy leakage",
+    "oracle",
+    ("forget",),
+    needs_texts=True,
+    needs_oracle=True,
+)
+def privacy_leakage(outputs: Outputs, split: str) -> np.ndarray:
+    """AUC of min-k relative to the retrained model's, less 1: 0 is retraining (MUSE, 2024).
+
+    Below 0 more was forgotten than retraining forgets, above 0 less.
+    """
+    return min_k_auc(outputs, split) / min_k_auc(outputs.oracle, split) - 1
+
+
+def _min_k(outputs: Outputs, split: str) -> np.ndarray:
+    """Mean log-probability of the least probable tokens of each text's answer, shape (M, n)."""
+    labels = outputs.labels["nonmember" if split == "test" else split]
+    own = np.take_along_axis(outputs.log_p[split], labels[None, :, None], -1)[..., 0]
+    texts = np.split(own, outputs.starts[split][1:], axis=-1)
+    return np.stack([np.sort(t)[:, : max(1, int(HARDEST * t.shape[1]))].mean(-1) for t in texts], 1)
 
 
 @metric("truth_ratio", "truth ratio", "oracle", ("forget",), needs_texts=True)

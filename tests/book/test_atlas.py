@@ -24,7 +24,7 @@ def study(ts=(0.0, 0.5, 1.0)):
 
 def stored(table):
     """What the page reads, as strictly as a browser does."""
-    packed = re.search(r'"\), "([^"]*)", ', mcu.atlas(table).data)[1]
+    packed = re.search(r'"\), "([^"]*)"\)<', mcu.atlas(table).data)[1]
 
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from rouge_score.rouge_scorer import RougeScorer
 from scipy.stats import ks_2samp
+from sklearn.metrics import roc_auc_score
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
@@ -158,6 +159,50 @@ def test_measures_of_answers_against_a_loop(authors, knows, never_knew):
     retained = [ratio(model, i) for i in authors.retain[1, :SAMPLE].tolist()]
     three = [*parts["retain"], np.mean(np.maximum(0, 1 - np.array(retained)))]
     assert value["utility", "retain"] == pytest.approx(3 / np.sum(1 / np.array(three)), rel=0.02)
+
+
+def test_what_can_be_extracted_and_inferred_against_a_loop(authors, knows, never_knew):
+    """On a model that knows the authors in part: the middle of a straight path."""
+    half = mcu.connect(knows, never_knew, curve="linear").stack_at(0.3)
+    names = ["extraction", "min_k_auc", "privacy_leakage"]
+    table = mcu.evaluate(half, authors, metrics=names, oracle=never_knew)
+    value = table[table.seed == 1].set_index(["metric", "split"]).value
+    model = half.module(1)
+    for split in ("retain", "forget"):
+        shares = []
+        for i in getattr(authors, split)[1].tolist():
+            x, y = authors.inputs[i], authors.truth[i]
+            prompt = x[: int((y != IGNORED).int().argmax()) + 1].tolist()
+            answer = y[y != IGNORED].tolist()
+            known = (
+                by_hand(model, prompt + answer[:k], len(answer) - k) == answer[k:]
+                for k in range(len(answer))
+            )
+            shares.append(
+                1 - next((k for k, all_ in enumerate(known) if all_), len(answer)) / len(answer)
+            )
+        assert value["extraction", split] == pytest.approx(np.mean(shares))
+        assert 0.01 < np.mean(shares) < 0.99
+
+    @torch.no_grad()
+    def scores(m, index):
+        found = []
+        for i in index.tolist():
+            x, y = authors.inputs[i], authors.labels[1, i]
+            given = y != IGNORED
+            log_p = sorted(
+                (-cross_entropy(m(x[None])[0][given], y[given], reduction="none")).tolist()
+            )
+            found.append(np.mean(log_p[: max(1, int(0.4 * len(log_p)))]))
+        return found
+
+    def auc(m):
+        both = [scores(m, own[1]) for own in (authors.forget, authors.test)]
+        return roc_auc_score(np.repeat([1, 0], [*map(len, both)]), np.concatenate(both))
+
+    own, wanted = auc(model), auc(never_knew.module(1))
+    assert value["min_k_auc", "forget"] == pytest.approx(own, abs=1e-3)
+    assert value["privacy_leakage", "forget"] == pytest.approx(own / wanted - 1, abs=3e-3)
 
 
 def test_the_original_knows_what_the_retrained_model_cannot(authors, knows, never_knew):

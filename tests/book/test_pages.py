@@ -83,7 +83,7 @@ def test_the_first_page_can_be_read_by_keyboard_alone(context, origins, width):
         seen.append(focus)
     assert [name for name, visible in seen if not visible] == []
     names = " ".join(name for name, _ in seen)
-    for wanted in ("skip-link", "noUi-handle", "play", "next", "download-buttons"):
+    for wanted in ("skip-link", "mcu-bend", "mcu-play", "next", "download-buttons"):
         assert wanted in names
     page.close()
 
@@ -156,7 +156,7 @@ def test_missing_pages_lead_back(context, origins, missing):
 # Paper
 
 
-@pytest.mark.parametrize("name", ["index", "atlas", "one-image"])
+@pytest.mark.parametrize("name", ["mode-connectivity", "atlas"])
 def test_sliders_are_printed_as_five_frames(context, origins, name):
     page = open_page(context, f"{origins['file']}/book/{name}.html", 1200, "svg[role=img]")
     page.evaluate(
@@ -175,6 +175,17 @@ def test_sliders_are_printed_as_five_frames(context, origins, name):
     assert len(drawn) == len(set(drawn)) == 5
     assert all("<circle" in frame and "role=" in frame for frame in drawn)
     assert page.locator(".mcu-printed").count() == 0
+    page.close()
+
+
+def test_what_a_page_holds_is_printed_as_it_stands(context, origins):
+    page = show(context, origins, "index.html")
+    page.locator(".mcu-explore[data-measured=finely]").wait_for()
+    said = page.locator(".mcu-say").inner_text()
+    text = " ".join(p.extract_text() for p in PdfReader(io.BytesIO(page.pdf())).pages)
+    text = re.sub(r"\s+", " ", text)
+    for words in (said, "forget accuracy", "retain loss ↓", "forget loss ↑"):
+        assert words in text
     page.close()
 
 

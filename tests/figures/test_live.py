@@ -1,7 +1,6 @@
 """The widgets that move along paths: frames in a page, and a kernel's own, in JupyterLab."""
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -12,15 +11,10 @@ from urllib.request import urlopen
 
 import ipywidgets as w
 import nbformat
-import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import mcu_lite as mcu
-from mcu_lite.figures.scrub import spot
-from mcu_lite.metrics import plane_evaluation
-from mcu_lite.paths import planes
 
 
 @pytest.fixture(scope="module")
@@ -29,70 +23,10 @@ def stacks(path, theta, task):
     return ends | {"original": theta, mcu.Endpoint("npo"): mcu.unlearn(theta, task, "npo")}
 
 
-@pytest.fixture(scope="module")
-def explored(path, task, theta):
-    line = mcu.connect(path.stack_at(0.0), path.stack_at(1.0), curve="linear")
-    plane = planes.plane(path.control[0], path.control[2], path.control[1])
-    table = plane_evaluation.evaluate_plane(plane, planes.grid(plane, 3), task, theta)
-    paths = {"line": line, "curve": path}
-    ax = mcu.plot_map(table, plane, paths, ("a", "b", "c"), row=1)
-    widget = mcu.explore(ax, plane, paths, task, ts=5, row=1, images=4)
-    return widget, ax, plane, paths
-
-
 def below(widget):
     yield widget
     for child in getattr(widget, "children", ()):
         yield from below(child)
-
-
-def test_all_frames_follow_one_slider(explored):
-    widget, *_ = explored
-    stacks = [own for own in below(widget) if isinstance(own, w.Stack)]
-    assert len(stacks) == 7  # position, map, images, two metrics of two paths
-    for stack in stacks:
-        assert len(stack.children) == 5 and stack.selected_index == 2
-        assert len({frame.value for frame in stack.children}) == 5
-
-
-def test_the_map_marks_both_models_where_they_are(explored):
-    widget, ax, plane, paths = explored
-    frames = next(
-        own
-        for own in below(widget)
-        if isinstance(own, w.Stack) and "<rect" in own.children[0].value
-    )
-    for k, t in enumerate(np.linspace(0, 1, 5)):
-        places = re.findall(r'(?:x|cx)="([\d.]+)" (?:y|cy)="([\d.]+)"', frames.children[k].value)
-        for place, path in zip(places, paths.values(), strict=True):
-            at = plane.coordinates(path.rows([t]))[0, 1].tolist()
-            assert tuple(map(float, place)) == pytest.approx(spot(ax, *at), abs=0.06)
-
-
-def test_the_position_is_told_as_t_and_as_arc_length(explored):
-    widget, _, _, paths = explored
-    (frames,) = (
-        own for own in below(widget) if isinstance(own, w.Stack) and "Arc" in own.children[0].value
-    )
-    arc = paths["curve"].arc_length(np.linspace(0, 1, 5))[:, 1]
-    text = frames.children[3].value
-    assert "t = 0.75" in text and f"curve {arc[3]:.2f} of {arc[-1]:.2f}" in text
-    assert f"({arc[3] / arc[-1]:.0%})" in text
-
-
-def without(path, lost):
-    """The path after some of its curves diverged."""
-    lost = torch.tensor(lost)
-    return replace(path, control=path.control.where(~lost[:, None], torch.nan), diverged=lost)
-
-
-def test_nothing_is_told_of_a_curve_that_diverged(explored, task):
-    _, _, plane, paths = explored
-    own = {"<line>": paths["line"], "curve": without(paths["curve"], [True, False])}
-    seen = text_of(mcu.explore(Figure().subplots(), plane, own, task, ts=3, row=0, images=4))
-    assert seen.count("● curve diverged") == 3 and 'r="5.5"' not in seen and "nan" not in seen
-    assert len(re.findall(r"■ &lt;line&gt; [\d.]+ of [\d.]+ \(", seen)) == 3
-    assert seen.count("<img") == 3 * 4
 
 
 # Live
@@ -173,22 +107,16 @@ def test_texts_have_no_images_to_show(spoken):
     widget = mcu.live({"one": one, "two": two}, authors, ts=3, images=0)
     line = mcu.connect(one, two, curve="linear")
     assert expected(line, authors, 0.5) in text_of(widget) and "<img" not in text_of(widget)
-    plane = planes.plane(one, two, mcu.train(authors, "transformer", epochs=0))
-    seen = mcu.explore(Figure().subplots(), plane, {"line": line}, authors, ts=3, images=0)
-    assert "<img" not in text_of(seen) and "■ line 0.00 of" in text_of(seen)
 
 
-def test_live_and_the_map_take_batch_norm():
+def test_live_takes_batch_norm():
     task = mcu.load_task("patches", seeds=2, train=40)
-    one, two, three = (mcu.train(task, "resnet_small", epochs=n) for n in (1, 2, 3))
+    one, two = (mcu.train(task, "resnet_small", epochs=n) for n in (1, 2))
     widget = mcu.live({"one": one, "two": two}, task, ts=3, images=4)
     line = mcu.connect(one, two, curve="linear")
     assert expected(line, task, 0.5) in text_of(widget)
     told = mcu.follow(line, task, [0.5]).probabilities[0, 0].max(-1)
     assert len(told) == 4 and all(f"</b> {p:.0%}" in text_of(widget) for p in told)
-    plane = planes.plane(one, two, three)
-    seen = mcu.explore(Figure().subplots(), plane, {"line": line}, task, ts=3, images=2)
-    assert text_of(seen).count("<img") == 6
 
 
 def test_live_tells_nothing_of_a_seed_that_diverged(stacks, task):
@@ -207,32 +135,15 @@ def test_live_needs_two_stacks(stacks, task):
         mcu.live({"one": stacks["one"]}, task)
 
 
-def test_the_row_is_one_of_the_seeds(stacks, explored, task):
-    _, ax, plane, paths = explored
+def test_the_row_is_one_of_the_seeds(stacks, task):
     with pytest.raises(ValueError, match="row must be in 0..1, got 5"):
         mcu.live(stacks, task, row=5)
-    with pytest.raises(ValueError, match="row must be in 0..1, got 2"):
-        mcu.explore(ax, plane, paths, task, row=2)
 
 
 @pytest.mark.parametrize("wrong", [{"ts": -3}, {"ts": 1}, {"images": -1}, {"steps": -1}])
-def test_counts_that_cannot_be_drawn_are_named(wrong, stacks, explored, task):
-    _, ax, plane, paths = explored
+def test_counts_that_cannot_be_drawn_are_named(wrong, stacks, task):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
         mcu.live(stacks, task, **wrong)
-    if "steps" not in wrong:
-        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
-            mcu.explore(ax, plane, paths, task, **wrong)
-
-
-def test_the_map_is_of_one_of_the_seeds(explored, task, theta):
-    _, _, plane, paths = explored
-    table = plane_evaluation.evaluate_plane(plane, planes.grid(plane, 3), task, theta)
-    for row in (9, -1):
-        with pytest.raises(ValueError, match=f"row must be in 0..1, got {row}"):
-            mcu.plot_map(table, plane, paths, ["a", "b", "c"], row=row)
-    with pytest.raises(ValueError, match="table is empty"):
-        mcu.plot_map(table[:0], plane, paths, ["a", "b", "c"])
 
 
 # JupyterLab

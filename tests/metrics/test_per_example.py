@@ -1,10 +1,7 @@
 """Single examples along a curve, and what a page shows of them."""
 
 import base64
-import gzip
 import io
-import json
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -134,67 +131,6 @@ def test_the_strip_shows_label_prediction_and_confidence(followed, task):
     assert f"curve <b>{p.argmax()}</b> {p.max():.0%}" in html
     label = task.labels[0, task.forget[0, 3]]
     assert ("✓" in html) == (p.argmax() == label) != ("✗" in html)
-
-
-# The page's own store
-
-
-def stored(html):
-    packed = re.search(r'"\), "([^"]*)", ', html)[1]
-    return json.loads(gzip.decompress(base64.b64decode(packed)))
-
-
-def test_one_image_holds_what_was_followed(followed, task):
-    html = mcu.one_image({("a", "b", "linear"): followed}, task, row=1, images=7).data
-    data = stored(html)
-    for name, values in (
-        ("p", followed.probabilities),
-        ("loss", followed.loss),
-        ("score", followed.membership),
-    ):
-        own = np.array(data["paths"]["a|b|linear"][name]) / 1000
-        np.testing.assert_allclose(own, values[:, 1, :7], atol=5.1e-4)
-    assert data["labels"] == task.labels[1, task.forget[1, :7]].tolist()
-    assert html.count('type="radio"') == 7 and html.count(" checked") == 1
-
-
-def test_one_image_refuses_paths_that_do_not_match(followed, path, task):
-    with pytest.raises(ValueError, match="at least one path"):
-        mcu.one_image({}, task)
-    other = mcu.follow(path, task, [0.0, 1.0])
-    with pytest.raises(ValueError, match="same ts"):
-        mcu.one_image({("a", "b", "x"): followed, ("a", "b", "y"): other}, task)
-
-
-def test_one_image_shows_the_images_that_were_followed(followed, path, task):
-    assert np.array_equal(followed.index, task.forget)
-    other = mcu.load_task("digits", seeds=[2, 3])
-    for own in (mcu.follow(path, task, TS, split="retain"), mcu.follow(path, other, TS)):
-        with pytest.raises(ValueError, match="followed must be of the task's own forget set"):
-            mcu.one_image({("a", "b", "linear"): own}, task)
-
-
-def test_one_image_refuses_what_it_cannot_draw(followed, task):
-    for images in (0, -1):
-        with pytest.raises(ValueError, match="images must be at least 1"):
-            mcu.one_image({("a", "b", "linear"): followed}, task, images=images)
-    with pytest.raises(ValueError, match=r"without '\|', got 'a\|b\|c\|linear'"):
-        mcu.one_image({("a", "b|c", "linear"): followed}, task)
-
-
-@pytest.mark.parametrize("row", [-1, 2, 7])
-def test_one_image_shows_one_of_the_seeds(followed, task, row):
-    with pytest.raises(ValueError, match=f"row must be in 0..1, got {row}"):
-        mcu.one_image({("a", "b", "linear"): followed}, task, row=row)
-
-
-def test_one_image_offers_no_path_that_diverged(followed, lost, task):
-    gone = mcu.follow(lost, task, TS)
-    both = {("a", "b", "linear"): followed, ("a", "b", "bezier"): gone}
-    assert list(stored(mcu.one_image(both, task, row=0).data)["paths"]) == ["a|b|linear"]
-    assert len(stored(mcu.one_image(both, task, row=1).data)["paths"]) == 2
-    with pytest.raises(ValueError, match="at least one path that did not diverge"):
-        mcu.one_image({("a", "b", "bezier"): gone}, task, row=0)
 
 
 def test_swings_are_those_of_each_image_and_of_their_mean(path, task):

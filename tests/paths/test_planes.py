@@ -190,3 +190,11 @@ def test_a_map_takes_three_paths_at_most(table, plane, path):
         mcu.plot_map(table, plane, dict.fromkeys("abcd", path), ("a", "b", "c"))
     with pytest.raises(ValueError, match="3 names"):
         mcu.plot_map(table, plane, {"a": path}, ("a", "b"))
+
+
+def test_the_map_is_of_one_of_the_seeds(table, plane, path):
+    for row in (9, -1):
+        with pytest.raises(ValueError, match=f"row must be in 0..1, got {row}"):
+            mcu.plot_map(table, plane, {"curve": path}, ["a", "b", "c"], row=row)
+    with pytest.raises(ValueError, match="table is empty"):
+        mcu.plot_map(table[:0], plane, {"curve": path}, ["a", "b", "c"])
