@@ -157,10 +157,11 @@ class Auditor:
         if len(ends) != 2:
             raise ValueError(f"ends must be two stacks by name, got {list(ends)}")
         path = connect(*ends.values(), curve="linear")
-        at = {t: self.population(path, t) for t in spaced(ts)}
-        if check_choice("mixture", mixed, ("weights", "margins")) == "margins":
+        if check_choice("mixture", mixed, ("weights", "margins")) == "weights":
+            at = {t: self.population(path, t) for t in spaced(ts)}
+        else:
             first, last = map(self.population, ends.values())
-            at = {t: first.mixed(last, t) for t in at}
+            at = {t: first.mixed(last, t) for t in spaced(ts)}
         found = {t: self.shares(own, names) for t, own in at.items()}
         table = pd.concat(found, names=["t", "left"]).reset_index()
         table = spread_out(table.assign(left=table.left - 1), ["t"])

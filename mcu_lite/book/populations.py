@@ -199,11 +199,12 @@ def epsilons(
     An attacker tells unlearned models from retrained ones by the margin of one example, in one of
     two ways: above a threshold lies the population with the larger median, or between two
     thresholds the one with the smaller range. The errors of the best thresholds bound ε from below,
-    max(log((1 - δ - FPR) / FNR), log((1 - δ - FNR) / FPR)). Thresholds with one error of zero are
-    left out, for want of models; with none at all ε is `cap`, and so it is where one range is less
-    than a hundredth of the other. The competition's code tries a grid of thresholds, the upper one
-    within 2 of the largest margin and the lower one within 2 of what the range suggests; here it is
-    all such thresholds, the limit of ever finer grids.
+    max(log((1 - δ - α) / β), log((1 - δ - β) / α)), with the shares α of false alarms and β of
+    misses. Thresholds with one error of zero are left out, for want of models; with none at all ε
+    is `cap`, and so it is where one range is less than a hundredth of the other. The competition's
+    code tries a grid of thresholds, the upper one within 2 of the largest margin and the lower one
+    within 2 of what the range suggests; here it is all such thresholds, the limit of ever finer
+    grids.
 
     Parameters
     ----------

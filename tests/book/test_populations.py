@@ -78,8 +78,8 @@ def test_ulira_is_summed_up_as_scikit_learn_does():
         truth = np.repeat([1, 0], [u.size, r.size])
         score = np.concatenate([u.ravel(), r.ravel()])
         areas.append(roc_auc_score(truth, score))
-        fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
-        caught.append(tpr[fpr <= 0.01].max())
+        alarm, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
+        caught.append(tpr[alarm <= 0.01].max())
     assert ulira_auc(models, oracles) == pytest.approx(np.mean(areas))
     assert ulira_tpr(models, oracles) == pytest.approx(np.mean(caught))
 
@@ -107,11 +107,11 @@ def on_a_grid(p, q, step=0.01, delta=1e-5):
             inside = [((left <= x) & (x <= right)).mean() for x in (inner, outer)]
             rates.append((1 - inside[0], inside[1]))
     best = 0.0
-    for fnr, fpr in set(rates):
-        if fnr == fpr == 0:
+    for fnr, alarm in set(rates):
+        if fnr == alarm == 0:
             return np.inf
-        if fnr and fpr:
-            terms = [(1 - delta - fpr) / fnr, (1 - delta - fnr) / fpr]
+        if fnr and alarm:
+            terms = [(1 - delta - alarm) / fnr, (1 - delta - fnr) / alarm]
             best = max(best, *(np.log(t) for t in terms if t > 0))
     return best
 
