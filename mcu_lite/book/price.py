@@ -67,11 +67,12 @@ def price(
     setting: Setting,
     times: Sequence[int] = TIMES,
     executor: Executor | None = None,
+    objective: str = "connected",
 ) -> pd.DataFrame:
     """Find out after how many fitting steps two ends are connected, and what changes on the way.
 
-    Curves are fitted anew for each number of steps, on both inequalities, since their rate decays;
-    those that connect on all seeds are not fitted with more.
+    Curves are fitted anew for each number of steps, since their rate decays; those that connect on
+    all seeds are not fitted with more.
 
     Returns
     -------
@@ -87,7 +88,7 @@ def price(
         raise ValueError("times must hold at least one number of steps, got none")
     left, tables = list(dict.fromkeys(lines)), []
     for n in (k * setting.steps for k in times):
-        curves = [replace(c, curve="bezier", objective="connected") for c in left] if n else left
+        curves = [replace(c, curve="bezier", objective=objective) for c in left] if n else left
         own = replace(setting, steps=n, metrics=DIGITS)
         table = run(curves, own, executor=executor)
         arcs = pd.concat(_arcs(c, own, table.seed.unique()) for c in curves)

@@ -111,8 +111,8 @@ class Endpoint:
         A name in ``METHODS``, or "original" for θo itself.
     seed : int
         Of the order of the data (and of the initialisation, where the method retrains).
-    curriculum : float
-        λ of SuperLoss, relative to the scale of the losses; 0 for none.
+    curriculum : float or {"easy_to_hard", "hard_to_easy"}
+        λ of SuperLoss, relative to the scale of the losses, or an order; 0 for none.
     order : {1, 2}
         First-order (AdamW) or second-order (Sophia).
     lr, steps, forget_weight : optional
@@ -126,7 +126,7 @@ class Endpoint:
 
     method: str = "npo"
     seed: int = 0
-    curriculum: float = 0.0
+    curriculum: float | str = 0.0
     order: int = 1
     lr: float | None = None
     steps: int | None = None
@@ -136,7 +136,7 @@ class Endpoint:
         check_choice("method", self.method, ["original", *METHODS])
         check_range("seed", self.seed, 0)
         for name, value in self.recipe.items():
-            if not isfinite(value):
+            if not isinstance(value, str) and not isfinite(value):
                 raise ValueError(f"{name} must be finite, got {value}")
         if self.method in METHODS:
             changes = {k: v for k, v in self.recipe.items() if k in RECIPE}
@@ -147,8 +147,9 @@ class Endpoint:
 
     def __str__(self) -> str:
         usual = {("curriculum", 0.0), ("order", 1)}
-        own = [f"{k}={v:g}" for k, v in self.recipe.items() if (k, v) not in usual]
-        return " ".join([self.method, *own])
+        own = [(k, v) for k, v in self.recipe.items() if (k, v) not in usual]
+        said = [f"{k}={v if isinstance(v, str) else format(v, 'g')}" for k, v in own]
+        return " ".join([self.method, *said])
 
     @property
     def recipe(self) -> dict:

@@ -1,4 +1,4 @@
-"""A curriculum from the losses themselves: easy examples first, by the weights of SuperLoss."""
+"""Curricula from the losses themselves: the weights of SuperLoss, and examples in an order."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import torch
 from scipy.special import lambertw
 from torch import Tensor
 
+from mcu_lite.checks import check_choice
+
 # Losses that lie closer together than this (nats) do not differ: their weights tend to 1.
 SMALLEST_SCALE = 1e-6
 # W begins at -1/e, but the floating-point number of that name lies outside, where SciPy says NaN.
 EASIEST = -2.0 / math.e + 1e-15
 MOMENTUM = 0.9
 """Weight of the past in the running means."""
+FIRST = 0.2
+"""Share of a batch that counts in the first step of a curriculum that is an order."""
+ORDERS = ("easy_to_hard", "hard_to_easy")
 
 
 def superloss_weights(losses: Tensor, threshold: Tensor, lam: Tensor | float) -> Tensor:
@@ -41,37 +46,62 @@ def _double(values: Tensor | float) -> Tensor:
     return torch.as_tensor(values).detach().to("cpu", torch.float64)
 
 
+def in_order(losses: Tensor, done: float, order: str) -> Tensor:
+    """Weights (B, n) by which a growing share of each batch counts, from its easy or hard end.
+
+    Easy are the lowest of the losses (B, n), as in self-paced learning (Kumar et al. 2010). The
+    share grows evenly from ``FIRST`` to 1 while `done`, the share of the steps, goes from 0 to 1.
+    What counts counts alike, and the weights of a batch have the mean 1.
+    """
+    up = check_choice("order", order, ORDERS) == "easy_to_hard"
+    n = losses.shape[1]
+    count = max(1, round(n * (FIRST + (1 - FIRST) * done)))
+    chosen = losses.detach().topk(count, dim=1, largest=not up).indices
+    return torch.zeros_like(losses).scatter(1, chosen, n / count)
+
+
 class Curriculum:
-    """SuperLoss weights around running means, for one run of B models.
+    """Weights of the examples of each batch, for one run of B models.
 
-    Each split and each row has its own means; they begin with the first batch. A batch with a
-    non-finite loss in row b leaves the means of that row as they were and gets weights 1, so
-    that the row diverges by its loss, visibly, and the other rows do not notice.
+    `kind` is λ > 0 of SuperLoss, or one of ``ORDERS``, see `in_order`.
 
-    `lam` > 0 is λ relative to the losses' scale, the running mean of ``|l - τ|``. With an absolute
-    λ of 10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91 and 1.12:
-    a curriculum that does nothing.
+    SuperLoss compares with running means. Each split and each row has its own; they begin with the
+    first batch. λ is relative to the losses' scale, the running mean of ``|l - τ|``. With an
+    absolute λ of 10 (the authors' code), cross-entropies between 0 and 3 get weights between 0.91
+    and 1.12: a curriculum that does nothing.
+
+    A batch with a non-finite loss in row b leaves the means of that row as they were and gets
+    weights 1, so that the row diverges by its loss, visibly, and the other rows do not notice.
     """
 
-    def __init__(self, lam: float, models: int) -> None:
-        self.lam = lam
+    def __init__(self, kind: float | str, models: int) -> None:
+        self.kind = kind
         self._means: dict[str, tuple[Tensor, Tensor]] = {}
         self._spread, self._steps = torch.zeros(models, 2), torch.zeros(models)
 
-    def weights(self, losses: Tensor, split: str) -> Tensor:
-        """Update the means of `split` with a batch (B, n), and return its weights (B, n)."""
-        values, unknown = _double(losses), torch.full((len(losses),), torch.nan).double()
-        mean, scale = self._means.get(split, (unknown, unknown))
+    def weights(self, losses: Tensor, split: str, done: float) -> Tensor:
+        """Weights (B, n) of a batch of `split`, when the share `done` of all steps was taken."""
+        values = _double(losses)
         usable = values.isfinite().all(1)
-        mean = _blend(mean, values.mean(1), usable)
-        scale = _blend(scale, (values - mean.unsqueeze(1)).abs().mean(1), usable)
-        self._means[split] = mean, scale
-        weights = superloss_weights(values, mean, self.lam * scale.clamp(min=SMALLEST_SCALE))
+        if isinstance(self.kind, str):
+            weights = in_order(values, done, self.kind)
+        else:
+            mean, scale = self._scale(values, split, usable)
+            weights = superloss_weights(values, mean, self.kind * scale.clamp(min=SMALLEST_SCALE))
         weights = weights.where(usable.unsqueeze(1), 1.0)
         ends = torch.stack([weights.quantile(q, dim=1) for q in (0.05, 0.95)], 1)
         self._spread += ends.where(usable.unsqueeze(1), 0.0).float()
         self._steps += usable
         return weights.to(losses)
+
+    def _scale(self, values: Tensor, split: str, usable: Tensor) -> tuple[Tensor, Tensor]:
+        """Update the running means of a split, (B,) each: the losses, and how far they lie off."""
+        unknown = torch.full((len(values),), torch.nan).double()
+        mean, scale = self._means.get(split, (unknown, unknown))
+        mean = _blend(mean, values.mean(1), usable)
+        scale = _blend(scale, (values - mean.unsqueeze(1)).abs().mean(1), usable)
+        self._means[split] = mean, scale
+        return mean, scale
 
     @property
     def spread(self) -> Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import inf, isfinite
+from reprlib import repr as short
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mcu_lite.checks import check_choice, checked
 from mcu_lite.training.losses import per_example
+from mcu_lite.unlearning.curriculum import ORDERS
 from mcu_lite.unlearning.examples import Examples
 
 Losses = tuple[Tensor | None, Tensor | None]
@@ -75,7 +77,7 @@ class Method:
         """Return the two losses of a batch, checked to be one number an example, or None."""
         both = self.losses(forget, retain)
         if not isinstance(both, tuple) or len(both) != 2 or both == (None, None):
-            raise ValueError(f"method {self.name!r} must return two losses, got {both!r}")
+            raise ValueError(f"method {self.name!r} must return two losses, got {short(both)}")
         for name, term, seen in zip(("forget", "retain"), both, (forget, retain)):
             if term is not None and term.shape != seen.labels.shape[:2]:
                 raise ValueError(
@@ -143,10 +145,12 @@ def method(
     return register
 
 
-def check_switches(recipe: Method, curriculum: float, order: int, changes: dict) -> None:
+def check_switches(recipe: Method, curriculum: float | str, order: int, changes: dict) -> None:
     """Raise a `ValueError` unless a method takes these switches and changes of its recipe."""
     check_choice("order", order, (1, 2))
-    if not 0 <= curriculum < inf:
+    if isinstance(curriculum, str):
+        check_choice("curriculum", curriculum, ORDERS)
+    elif not 0 <= curriculum < inf:
         raise ValueError(f"curriculum must be >= 0 and finite, got {curriculum}")
     if recipe.begins != "original" and (curriculum or order == 2 or set(changes) - {"lr"}):
         raise ValueError(

@@ -86,7 +86,7 @@ def unlearning_objective(method: str | Method, theta: Stack, task: Task) -> Obje
             terms = (recipe.forget_weight, "forget", lost), (1.0, "retain", kept)
             for weight, split, term in terms:
                 if term is not None:
-                    own = curriculum.weights(term, split) if curriculum else 1.0
+                    own = curriculum.weights(term, split, step / steps) if curriculum else 1.0
                     total = total + weight * (own * term).mean(1)
             if recipe.l1:
                 total = total + recipe.l1 * (1 - step / steps) * rows.abs().sum(1)

@@ -26,7 +26,7 @@ def unlearn(
     method: str,
     *,
     seed: int = 0,
-    curriculum: float = 0.0,
+    curriculum: float | str = 0.0,
     order: int = 1,
     epochs: int = 100,
     **recipe: float,
@@ -42,9 +42,10 @@ def unlearn(
         A name in ``METHODS``.
     seed : int
         Fixes the order of the data, and the initialisation where the method retrains.
-    curriculum : float
+    curriculum : float or {"easy_to_hard", "hard_to_easy"}
         SuperLoss with this λ, relative to the scale of the losses: a small λ is a strong
-        curriculum; 0 switches it off.
+        curriculum; 0 switches it off. Or an order in which the examples of each batch are
+        admitted, by their losses.
     order : {1, 2}
         AdamW, or Sophia with the Gauss-Newton-Bartlett estimate every five steps. That is the
         curvature of the mean cross-entropy on the batches, whatever the method's objective.
@@ -79,7 +80,7 @@ def unlearn(
     check_switches(chosen, curriculum, order, recipe)
     if chosen.begins != "original":
         return _retrained(theta, task, chosen, seed, epochs, recipe.get("lr"))
-    weights = Curriculum(float(curriculum), len(theta)) if curriculum else None
+    weights = Curriculum(curriculum, len(theta)) if curriculum else None
     rows, diverged = descend(**descend_arguments(theta, task, chosen, seed, weights, order))
     spread = weights.spread if weights else None
     return Stack(theta.architecture, rows, method, origin=theta, diverged=diverged, spread=spread)

@@ -13,6 +13,7 @@ from mcu_lite.book.exercises import NotYet, check
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
+import kernels  # noqa: E402
 from exercises import BLANK, exercises_of, notebook  # noqa: E402
 
 CHAPTERS = [page for page in sorted((ROOT / "book").glob("*.md")) if exercises_of(page)]
@@ -78,6 +79,8 @@ def executed(chapter):
     # A kernel may send one print in two pieces.
     options = {"timeout": 600, "allow_errors": True, "coalesce_streams": True}
     resources = {"metadata": {"path": str(chapter.parent)}}
+    options |= {"kernel_manager_class": kernels.MANAGER, "shutdown_kernel": "immediate"}
+    kernels.prepare()
     NotebookClient(source, resources=resources, **options).execute()
     return source, exercises
 

@@ -23,10 +23,10 @@ RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import kernels, papermill
-kernels.prepare()
 options = {"kernel_name": "python3", "shutdown_kernel": "immediate", "progress_bar": False}
 options["coalesce_streams"] = True  # a kernel may send one print in two pieces
 if sys.argv[2] == "forked":
+    kernels.prepare()
     options["kernel_manager_class"] = kernels.MANAGER
 papermill.execute_notebook("in.ipynb", sys.argv[2] + ".ipynb", **options)
 print(kernels.peak_memory())

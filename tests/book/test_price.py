@@ -29,15 +29,16 @@ def test_every_pair_of_ends_has_one_family():
     )
 
 
-def test_the_price_is_that_of_fits_by_hand():
+@pytest.mark.parametrize("objective", ["connected", "two_sided"])
+def test_the_price_is_that_of_fits_by_hand(objective):
     setting = mcu.Setting(seeds=2, ts=5, epochs=20, steps=5)
     lines = [c for c in priced(["npo"]) if c.name.startswith("retrained, another")]
-    found = price(lines, setting, times=(0, 1, 20))
+    found = price(lines, setting, times=(0, 1, 20), objective=objective)
     task = mcu.load_task("digits", 2)
     theta = mcu.train(task, epochs=20)
     ends = [mcu.unlearn(theta, task, m, epochs=20) for m in ("retrain", "npo")]
     for n, own in found.groupby("steps"):
-        curve = {"objective": "connected", "steps": n} if n else {"curve": "linear"}
+        curve = {"objective": objective, "steps": n} if n else {"curve": "linear"}
         path = mcu.connect(*ends, task, **curve)
         table = mcu.evaluate(path, task, 5, metrics=["loss"])
         assert own.by.to_numpy() == approx(mcu.is_connected(table).by.to_numpy(), abs=1e-4)

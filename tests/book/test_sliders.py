@@ -6,11 +6,18 @@ import pytest
 from browsing import PAGES, SLIDERS, VIEW, fits, open_page, remote_requests
 from bs4 import BeautifulSoup
 
-CASES = [(name, *how) for name in SLIDERS for how in (("file", 1200), ("http", 380))]
-CASES += [(name, *how) for name in SLIDERS[:1] for how in (("http", 1200), ("file", 380))]
+HOW = [("file", 1200), ("http", 380), ("http", 1200), ("file", 380)]
+CASES = [(name, *HOW[i % 2]) for i, name in enumerate(SLIDERS)]
+CASES += [(name, *how) for name in SLIDERS[:1] for how in HOW[1:]]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
+def one_process(case):
+    """All tests of a page run where it is open."""
+    name = "-".join(map(str, case))
+    return pytest.param(case, marks=pytest.mark.xdist_group(name), id=name)
+
+
+@pytest.fixture(scope="module", params=map(one_process, CASES))
 def page(request, context, origins):
     name, origin, width = request.param
     page = open_page(context, f"{origins[origin]}/book/{name}.html", width)

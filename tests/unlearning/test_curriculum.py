@@ -1,11 +1,13 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from mcu_lite.unlearning.curriculum import Curriculum, superloss_weights
+import mcu_lite as mcu
+from mcu_lite.unlearning.curriculum import FIRST, ORDERS, Curriculum, in_order, superloss_weights
 from mcu_lite.unlearning.objectives import unlearning_objective
 
 
@@ -63,7 +65,7 @@ def test_absolute_lambda_10_does_nothing_and_relative_1_does(shape):
     }[shape]
     absolute = superloss_weights(values, values.mean(1), 10.0)
     assert absolute.min() > 0.905 and absolute.max() < 1.125
-    relative = Curriculum(1.0, 1).weights(values, "train")
+    relative = Curriculum(1.0, 1).weights(values, "train", 0.0)
     assert relative.min() < 0.7 and relative.max() > 1.4
 
 
@@ -84,7 +86,7 @@ def test_weights_keep_the_dtype(dtype):
     values = losses(dtype=torch.float32).to(dtype).requires_grad_()
     for weights in (
         superloss_weights(values, torch.ones(3), 1.0),
-        Curriculum(1.0, 3).weights(values, "retain"),
+        Curriculum(1.0, 3).weights(values, "retain", 0.0),
     ):
         assert weights.dtype == dtype and weights.shape == (3, 40) and not weights.requires_grad
 
@@ -95,8 +97,8 @@ def test_running_means_against_a_loop():
     ends = np.zeros((2, 2))
     tau, scale = [None, None], [None, None]
     for batch in batches:
-        weights = curriculum.weights(batch, "retain")
-        curriculum.weights(batch * 0 + 7.0, "forget")  # another split has its own means
+        weights = curriculum.weights(batch, "retain", 0.0)
+        curriculum.weights(batch * 0 + 7.0, "forget", 0.0)  # another split has its own means
         for b, row in enumerate(batch.tolist()):
             mean = sum(row) / len(row)
             tau[b] = mean if tau[b] is None else 0.9 * tau[b] + 0.1 * mean
@@ -112,20 +114,20 @@ def test_rows_are_independent():
     together, alone = Curriculum(1.0, 3), Curriculum(1.0, 1)
     for seed in range(3):
         values = losses(seed=seed, dtype=torch.float32) * torch.tensor([[1.0], [1e3], [1e-3]])
-        weights = together.weights(values, "train")
-        assert torch.equal(weights[1:2], alone.weights(values[1:2], "train"))
+        weights = together.weights(values, "train", 0.0)
+        assert torch.equal(weights[1:2], alone.weights(values[1:2], "train", 0.0))
     assert torch.equal(together.spread[1:2], alone.spread)
 
 
 def test_relative_lambda_ignores_unit_and_offset():
     values = losses()
-    plain, scaled = (Curriculum(1.0, 3).weights(v, "train") for v in (values, 50 * values - 9))
+    plain, scaled = (Curriculum(1.0, 3).weights(v, "train", 0.0) for v in (values, 50 * values - 9))
     torch.testing.assert_close(plain, scaled)
 
 
 def test_constant_losses_weigh_1():
     for value in (0.0, 0.7, 1e4):
-        weights = Curriculum(1.0, 2).weights(torch.full((2, 33), value), "train")
+        weights = Curriculum(1.0, 2).weights(torch.full((2, 33), value), "train", 0.0)
         torch.testing.assert_close(weights, torch.ones(2, 33), rtol=1e-4, atol=0)
 
 
@@ -138,7 +140,7 @@ def test_diverged_row_stays_alone(bad, first):
         given = values.clone()
         if step == (0 if first else 2):
             given[1, 3] = bad
-        a, b = broken.weights(given, "train"), sound.weights(values, "train")
+        a, b = broken.weights(given, "train", 0.0), sound.weights(values, "train", 0.0)
         assert torch.equal(a[[0, 2]], b[[0, 2]])
         assert a.isfinite().all()
         assert (a[1] == 1).all() == (step == (0 if first else 2))
@@ -151,8 +153,10 @@ def test_diverged_batch_leaves_the_means_of_its_row():
     for step in range(4):
         values = losses(seed=step)
         if step == 2:
-            broken.weights(values.index_fill(1, torch.tensor(3), math.inf), "train")
-        torch.testing.assert_close(broken.weights(values, "train"), sound.weights(values, "train"))
+            broken.weights(values.index_fill(1, torch.tensor(3), math.inf), "train", 0.0)
+        torch.testing.assert_close(
+            broken.weights(values, "train", 0.0), sound.weights(values, "train", 0.0)
+        )
 
 
 def test_nan_threshold_stays_in_its_row():
@@ -165,7 +169,7 @@ def test_spread_of_a_row_without_a_finite_batch_is_nan():
     values = losses()
     values[0] = math.nan
     curriculum = Curriculum(1.0, 3)
-    curriculum.weights(values, "train")
+    curriculum.weights(values, "train", 0.0)
     assert curriculum.spread[0].isnan().all()
     low, high = curriculum.spread[1:].unbind(1)
     assert (low < 0.8).all() and (high > 1.3).all()
@@ -186,3 +190,31 @@ def test_an_objective_that_is_started_twice_begins_anew(task, theta):
     assert torch.equal(*values)
     plain = objective.start(0, 3)
     assert not torch.equal(values[0][0], plain(theta.rows))
+
+
+@pytest.mark.parametrize("order", ["easy_to_hard", "hard_to_easy"])
+def test_an_order_admits_more_and_more_from_its_own_end(order):
+    values = losses()
+    n, counts = values.shape[1], []
+    for done in (0.0, 0.3, 0.99):
+        weights = Curriculum(order, len(values)).weights(values, "forget", done)
+        for own, given in zip(values.tolist(), weights.tolist()):
+            ranked = sorted(range(n), key=lambda i: own[i], reverse=order == "hard_to_easy")
+            count = round(n * (FIRST + (1 - FIRST) * done))
+            assert {i for i in range(n) if given[i] > 0} == set(ranked[:count])
+            assert set(given) <= {0.0, n / count}
+        counts.append(count)
+    assert counts == sorted(set(counts)) and counts[0] == n // 5
+    assert torch.equal(in_order(values, 1.0, order), torch.ones_like(values))
+
+
+def test_every_order_unlearns_something_else(theta, task):
+    ends = [mcu.unlearn(theta, task, "npo", steps=4, curriculum=c).rows for c in (0.0, *ORDERS)]
+    assert all(not torch.equal(a, b) for a, b in combinations(ends, 2))
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(ValueError, match="unknown curriculum 'hard'; known are 'easy_to_hard'"):
+        mcu.Endpoint("npo", curriculum="hard")
+    end = mcu.Endpoint("npo", curriculum="easy_to_hard")
+    assert str(end) == "npo seed=0 curriculum=easy_to_hard"
