@@ -60,6 +60,8 @@ def svg(figure: Figure, text: str) -> str:
     for kind, colours in (("", COLOURS), ("-text", INKS)):
         for split, colour in colours.items():
             body = re.sub(colour, themed(split, kind), body, flags=re.I)
+    # A hundredth of a pixel is enough.
+    body = re.sub(r' d="[^"]+"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     # The page's own font, and sizes in units that it may set.
     body = re.sub(r'\bfont: [^;"]*?([\d.]+px) [^;"]*', r"font-size: \1", body)
     body = re.sub(r'font-family: [^;"]*(; )?', "", body)

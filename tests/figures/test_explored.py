@@ -60,6 +60,12 @@ def settled(page):
     page.locator(".mcu-explore[data-measured=finely]").wait_for()
 
 
+def drawn(page):
+    """Wait for the frame after the next one: what was asked for by then is drawn."""
+    frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(f"() => {frame}")
+
+
 def plane_of(path):
     ends = (path.control[k][ROW : ROW + 1] for k in (0, -1, 1))
     return planes.plane(*ends)
@@ -240,20 +246,20 @@ def test_images_are_answered_by_the_model_under_the_pointer(page, paths, rounded
     probe.focus()
     for _ in range(4):
         page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_timeout(100)
+    drawn(page)
     chord = plane_of(paths["npo"]).chord.item()
     at = half[0, 0].tolist()
     low = planes.grid(plane_of(paths["npo"]), 5, margin=(0.6, 0.2))[..., 0].min().item()
     assert shown() == expected([max(at[0] - 0.4 * chord, low), at[1]])
     page.locator("[type=range]").press("Home")
-    page.wait_for_timeout(100)
+    drawn(page)
     assert shown() == expected([0.0, 0.0])
     # And under a pointer, as long as it is there.
     page.locator(".mcu-map").hover(position={"x": 60, "y": 200})
-    page.wait_for_timeout(100)
+    drawn(page)
     assert page.locator(".mcu-probe").evaluate("e => e.style.left") != "0%"
     page.mouse.move(5, 5)
-    page.wait_for_timeout(100)
+    drawn(page)
     assert shown() == expected([0.0, 0.0])
 
 
@@ -263,7 +269,7 @@ def test_t_is_continuous_plays_and_is_linked(page):
     for t in ("0.123", "0.124", "0.9"):
         slider.evaluate("(e, t) => { e.value = t; e.dispatchEvent(new Event('input')) }", t)
         slider.dispatch_event("change")
-        page.wait_for_timeout(60)
+        drawn(page)
         assert float(state(page)["t"]) == float(t)
         seen.add(tuple(mark.get_attribute("cx") for mark in marks.all()))
     assert len(seen) >= 2 and slider.get_attribute("aria-valuetext") == "t = 0.90"
@@ -271,8 +277,9 @@ def test_t_is_continuous_plays_and_is_linked(page):
     play.press("Enter")
     page.wait_for_function("() => +document.querySelector('[type=range]').value > 0.91")
     play.press("Enter")
+    drawn(page)
     stopped = slider.input_value()
-    page.wait_for_timeout(100)
+    drawn(page)
     assert slider.input_value() == stopped and play.get_attribute("aria-pressed") == "false"
 
 

@@ -157,15 +157,24 @@ names = ("npo", "graddiff", "random_labels")
 stacks = {name: mcu.unlearn(theta, task, name) for name in names}
 mcu.live(stacks, task, ts=11, steps=20)
 """
+HELD = """\
+import mcu_lite as mcu
+
+task = mcu.load_task("digits", seeds=1)
+theta = mcu.train(task, epochs=20)
+a, b = (mcu.unlearn(theta, task, name) for name in ("npo", "random_labels"))
+mcu.explore({"curve": mcu.connect(a, b, task, objective="npo", steps=20)}, task, points=5)
+"""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Address of a JupyterLab of our own, with one notebook."""
+    """Address of a JupyterLab of our own, with two notebooks."""
     folder = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "live.ipynb")
+    for name, code in (("live", CELL), ("held", HELD)):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, folder / f"{name}.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -188,19 +197,41 @@ def lab(tmp_path_factory):
                 time.sleep(0.25)
         else:
             pytest.fail((folder / "log").read_text(encoding="utf-8")[-3000:])
-        yield f"{address}/lab/tree/live.ipynb"
+        yield f"{address}/lab/tree"
     finally:
         server.terminate()
         server.wait(60)
 
 
-def test_live_answers_in_jupyterlab(lab, browser):
+def run_first_cell(browser, address):
+    """A notebook in JupyterLab whose cell has been started."""
     page = browser.new_page(viewport={"width": 1200, "height": 1000})
     page.set_default_timeout(120_000)
-    page.goto(lab)
+    page.goto(f"{address}?reset")  # not with what another test had open
     page.locator(".jp-CodeCell .cm-content").first.click()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
     page.keyboard.press("Shift+Enter")
+    return page
+
+
+def test_what_a_notebook_holds_is_asked_in_jupyterlab(lab, browser):
+    page = run_first_cell(browser, f"{lab}/held.ipynb")
+    page.locator(".mcu-explore[data-measured=finely]").wait_for()
+    say, faces = page.locator(".mcu-say"), page.locator(".mcu-said")
+    before = say.inner_text(), faces.inner_text()
+    page.locator(".mcu-bend").focus()
+    for _ in range(5):
+        page.keyboard.press("Shift+ArrowDown")
+    page.locator(".mcu-explore[data-measured=finely]").wait_for()
+    page.locator("[type=range]").press("Home")
+    page.wait_for_timeout(200)
+    assert say.inner_text() != before[0] and faces.inner_text() != before[1]
+    assert page.locator(".mcu-explore").evaluate("e => e.scrollWidth <= e.clientWidth")
+    page.close()
+
+
+def test_live_answers_in_jupyterlab(lab, browser):
+    page = run_first_cell(browser, f"{lab}/live.ipynb")
     output = page.locator(".jp-OutputArea-output .widget-vbox").first
     numbers = output.get_by_text("arc length")
     numbers.wait_for()
