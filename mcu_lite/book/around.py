@@ -10,8 +10,9 @@ import torch
 
 from mcu_lite.metrics.evaluation import evaluate
 from mcu_lite.models.stack import Stack
-from mcu_lite.paths.curves import connect
+from mcu_lite.paths.curves import Path, connect, spaced
 from mcu_lite.tasks.task import Task, check_range
+from mcu_lite.training.losses import per_example
 
 
 def layers_of(stack: Stack) -> dict[str, torch.Tensor]:
@@ -81,3 +82,32 @@ def changed_by_rounding(
         return table[table.split == split].set_index("seed").value
 
     return pd.DataFrame({k: measured(rounded(s, bits)) - measured(s) for k, s in stacks.items()})
+
+
+def after_a_step(
+    path: Path,
+    task: Task,
+    length: float,
+    worst: bool,
+    ts: int | Sequence[float] = 21,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Losses a step of one length beside each point of a path, as `mcu_lite.evaluate` gives them.
+
+    The step goes up the gradient of the mean retain loss if it is to be the `worst`, to first order
+    (Foret et al., 2021), and in a random direction otherwise, the same at every t.
+    """
+    if not 0 <= length < np.inf:
+        raise ValueError(f"length must be >= 0 and finite, got {length}")
+    inputs, labels = task.split("retain")
+    noise = torch.randn(path.control[0].shape, generator=torch.Generator().manual_seed(seed))
+    tables = []
+    for t in spaced(ts):
+        rows, way = path.rows([t])[0], noise.to(path.control)
+        if worst:
+            free = rows.detach().clone().requires_grad_()
+            loss = per_example(path.architecture.logits(free, inputs), labels).mean(1)
+            (way,) = torch.autograd.grad(loss.sum(), free)
+        moved = rows + length * way / way.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        tables.append(evaluate(Stack(path.architecture, moved), task, metrics=["loss"]).assign(t=t))
+    return pd.concat(tables, ignore_index=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from mcu_lite.book.populations import AUDITS, margins
+from mcu_lite.metrics.populations import AUDITS, margins
 from mcu_lite.checks import check_choice
 from mcu_lite.figures.along_t import plot_along_t, reach
 from mcu_lite.figures.look import INK

@@ -1,11 +1,12 @@
 """One layer at a time, beyond the ends, and rounded weights."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 import mcu_lite as mcu
-from mcu_lite.book.around import beyond, changed_by_rounding, layer_by_layer, rounded
+from mcu_lite.book.around import after_a_step, beyond, changed_by_rounding, layer_by_layer, rounded
 
 TASK = mcu.load_task("digits", seeds=2)
 A, B = (mcu.train(TASK, epochs=2, seed=s) for s in (0, 1))
@@ -53,3 +54,27 @@ def test_the_change_by_rounding_is_that_of_single_modules():
     x, y = TASK.split("forget")
     after, before = (cross_entropy(s.module(1)(x[1]), y[1]) for s in (rounded(B, 3), B))
     assert found.b[1] == pytest.approx((after - before).item(), abs=1e-4)
+
+
+def test_a_worst_step_goes_up_the_gradient_of_a_single_module():
+    path = mcu.connect(A, B, curve="linear")
+    table = after_a_step(path, TASK, 0.5, True, 3)
+    x, y = TASK.split("retain")
+    net = path.model_at(0.5, 1)
+    net.requires_grad_()
+    loss = cross_entropy(net(x[1]), y[1])
+    grads = torch.autograd.grad(loss, list(net.parameters()))
+    size = torch.cat([g.flatten() for g in grads]).norm()
+    with torch.no_grad():
+        for p, g in zip(net.parameters(), grads):
+            p += 0.5 * g / size
+    found = table.query("t == 0.5 and seed == 1 and split == 'retain'").value.item()
+    assert found == pytest.approx(cross_entropy(net(x[1]), y[1]).item(), rel=1e-3)
+    random = after_a_step(path, TASK, 0.5, False, 3).query("split == 'retain'").value
+    assert (random.to_numpy() < table.query("split == 'retain'").value.to_numpy()).all()
+    still = after_a_step(path, TASK, 0.0, True, 3)
+    there = mcu.evaluate(path, TASK, 3, metrics=["loss"])
+    keys = ["t", "seed", "split"]
+    assert np.allclose(*(own.sort_values(keys).value for own in (still, there)), atol=1e-5)
+    with pytest.raises(ValueError, match="length must be >= 0"):
+        after_a_step(path, TASK, -1.0, True)

@@ -17,7 +17,7 @@ from mcu_lite.book.auditor import (
     slider,
     spread_out,
 )
-from mcu_lite.book.populations import klom_95, margins, ulira_auc
+from mcu_lite.metrics.populations import klom_95, margins, ulira_auc
 from mcu_lite.metrics.evaluation import split_outputs
 
 NAMES = list(MEASURES)

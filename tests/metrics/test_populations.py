@@ -8,7 +8,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score, roc_curve
 
 import mcu_lite as mcu
-from mcu_lite.book.populations import (
+from mcu_lite.metrics.populations import (
     AUDITS,
     audit,
     epsilons,
@@ -147,7 +147,7 @@ def test_points_fall_by_half_with_each_half_of_epsilon():
 def test_parts_of_the_examples_change_nothing(monkeypatch):
     models, oracles = drawn(12, 12, 9, shift=0.5)
     whole = epsilons(models, oracles)
-    monkeypatch.setattr("mcu_lite.book.populations.CELLS", 700)
+    monkeypatch.setattr("mcu_lite.metrics.populations.CELLS", 700)
     assert (epsilons(models, oracles) == whole).all()
 
 
