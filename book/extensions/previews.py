@@ -15,7 +15,9 @@ import resvg_py
 from docutils import nodes
 from sphinx.application import Sphinx
 
-FIGURE = re.compile(r'<svg viewBox=\\"[^>]* role=\\"img\\" aria-label=\\"[^>]*>.*?</svg>')
+FIGURE = re.compile(
+    r'<svg (?:class=\\"[\w -]*\\" )?viewBox=\\"[^>]* role=\\"img\\" aria-label=\\"[^>]*>.*?</svg>'
+)
 """A figure as it stands in a notebook's JSON."""
 CARD = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
   viewBox="0 0 1200 630" font-family="DejaVu Sans" fill="#1b1f23">
@@ -72,7 +74,7 @@ def draw(book: str, title: str, figure: str) -> bytes:
     # Outside of a page there is no style sheet to ask for colours.
     figure = re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", figure)
     figure = figure.replace("currentColor", "#1b1f23").removeprefix("<svg ")
-    figure = re.sub(r'^(viewBox="[^"]*") style="[^"]*"', r"\1", figure)
+    figure = re.sub(r'^([^>]*?) style="[^"]*"', r"\1", figure)
     lines = [
         f'<text x="64" y="{190 + 58 * i}">{escape(line)}</text>'
         for i, line in enumerate(wrap(title, 18))

@@ -56,7 +56,7 @@
     turn++;
     clearTimeout(resting);
     resting = setTimeout(finely, REST);
-    along = sorted(coarse, coarse.map((t) => lossesAt(t, few / 2)));
+    along = sorted(coarse, coarse.map((t) => lossesAt(t, few / 3)));
     root.dataset.measured = "coarsely";
     tell();
   }

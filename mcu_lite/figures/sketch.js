@@ -3,7 +3,7 @@
   const pad = root.querySelector("canvas"), { most, size: [height, width] } = data.canvas;
   const say = root.querySelector(".mcu-own output"), seen = root.querySelector(".mcu-seen");
   const paint = pad.getContext("2d"), cell = pad.width / width, ink = new Float32Array(height * width);
-  const ts = Array.from({ length: 21 }, (_, i) => i / 20);
+  const ts = Array.from({ length: 17 }, (_, i) => i / 16);
   const W = 340, H = 150, LEFT = 30, RIGHT = W - 12, TOP = 16, BOTTOM = H - 20;
   let at = [Math.floor(width / 2), Math.floor(height / 2)], typed = false;
 
@@ -45,7 +45,7 @@
         stroke="currentColor" stroke-width="2" opacity="${0.35 + 0.65 * top}"/><text x="${x(ts[peak])}"
         y="${y(top) - 4}" text-anchor="middle" class="mcu-value">${name}</text>`;
     };
-    const { t } = root.models.state, said = [0, 10, 20].map((i) => `${called(seenAt[i])} at t = ${ts[i]}`);
+    const { t } = root.models.state, said = [0, 8, 16].map((i) => `${called(seenAt[i])} at t = ${ts[i]}`);
     seen.innerHTML = `<svg class="mcu-figure" viewBox="0 0 ${W} ${H}" font-size="12" role="img"
       fill="currentColor" aria-label="probability of each class along t: ${said.join(", ")}">
       ${[0, 0.5, 1].map((p) => `<text x="${LEFT - 6}" y="${y(p) + 4}" text-anchor="end">${p}</text>`).join("")}

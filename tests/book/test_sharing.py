@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT / "book" / "extensions"))
 import launch  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("sharing")  # one process builds both books
-FIGURE = '<svg viewBox="0 0 90 90" style="width:100%" role="img" aria-label="A &quot;dot&quot;">'
+FIGURE = '<svg class="mcu-figure" viewBox="0 0 90 90" style="width:100%" role="img" '
+FIGURE += 'aria-label="A &quot;dot&quot;">'
 FIGURE += '<circle cx="45" cy="45" r="40" fill="var(--mcu-forget, #D55E00)"/></svg>'
 
 
