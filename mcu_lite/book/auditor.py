@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from mcu_lite.metrics.populations import AUDITS, margins
 from mcu_lite.checks import check_choice
 from mcu_lite.figures.along_t import plot_along_t, reach
 from mcu_lite.figures.look import INK
 from mcu_lite.figures.scrub import FOLD, WIDE, frames, marks_along, moved, numbers_at, overlaid
 from mcu_lite.metrics.evaluation import split_outputs
+from mcu_lite.metrics.populations import AUDITS, margins
 from mcu_lite.metrics.predictions import js_to_oracle, mia_auc
 from mcu_lite.metrics.registry import Outputs
 from mcu_lite.metrics.statistics import compare

@@ -17,8 +17,8 @@ from mcu_lite.book.auditor import (
     slider,
     spread_out,
 )
-from mcu_lite.metrics.populations import klom_95, margins, ulira_auc
 from mcu_lite.metrics.evaluation import split_outputs
+from mcu_lite.metrics.populations import klom_95, margins, ulira_auc
 
 NAMES = list(MEASURES)
 

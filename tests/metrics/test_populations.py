@@ -8,6 +8,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score, roc_curve
 
 import mcu_lite as mcu
+from mcu_lite.metrics.evaluation import split_outputs
 from mcu_lite.metrics.populations import (
     AUDITS,
     audit,
@@ -20,7 +21,6 @@ from mcu_lite.metrics.populations import (
     ulira_auc,
     ulira_tpr,
 )
-from mcu_lite.metrics.evaluation import split_outputs
 
 
 def drawn(m, k, n, shift=0.0, scale=1.0, seed=0):
