@@ -263,9 +263,8 @@ def slider(paths: Mapping[str, pd.DataFrame]) -> w.Widget:
     for name, table in tables.items():
         for metric in metrics:
             ax = plot_along_t(table, metric, name=name, tolerance=None, limits=limits)
-            for at, word in ((0, "retrained"), (1, "original")):
+            for at in (0, 1):
                 ax.axhline(at, color=INK, lw=1, dashes=(2, 2))
-                ax.text(0.5, at, word, va="bottom", ha="center", fontstyle="italic")
             panels.append(overlaid(ax, marks_along(ax, table, metric, ts)))
     columns = (
         f"repeat(auto-fill, minmax(max(min(100%, 290px), (100% - 2em) / {len(metrics)}), 1fr))"
