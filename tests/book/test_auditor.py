@@ -97,7 +97,8 @@ def test_the_slider_shows_every_measure_of_every_path(auditor, stacks):
     shown = slider({"one": path, "other": path})
     panels = shown.children[2].children
     assert len(panels) == 2 * path.metric.nunique()
-    assert "retrained" in panels[0].children[0].value and "original" in panels[0].children[0].value
+    key = shown.children[1].value
+    assert "0: as far as other retrained models" in key and "1: as far as the originals" in key
 
 
 def jackknifed(values):
