@@ -177,7 +177,7 @@ def _mapped(path: Path, task: Task, ends: Sequence[str], points: int) -> dict:
     margin = (AROUND * span.max() / span - 1) / 2
     cells = grid(own, points, margin=tuple(margin.tolist()))
     seen = evaluate_plane(own, cells, replace(task, test=task.test[:, :1]), a)
-    shown = {"straight": connect(a, b, curve="linear"), "curve": path}
+    shown = {"straight": connect(a, b, curve="linear"), "as fitted": path}
     ax = plot_map(seen, own, shown, (*ends, "control point"))
     corner, far = own.corners[2, 0].tolist(), own.corners[:, 0].amax(0).tolist()
     pixels = zip(spot(ax, 0.0, 0.0), spot(ax, *far), far)
