@@ -148,7 +148,7 @@ def outside(effects: dict[str, pd.DataFrame], again: dict[str, pd.DataFrame]) ->
             if abs(new.mean() - net.mean()) > width + 1e-5:
                 far.append(f"{name} {new.mean():.2f} (recorded {net.mean():.2f})")
     said = ", ".join(far) or "nothing"
-    return f"On seeds computed anew, outside what the recorded ones allow: {said}."
+    return f"Of what was computed anew, {said} lies outside what the recorded seeds allow."
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from html import escape
 from types import MappingProxyType
@@ -87,15 +88,21 @@ def _linked(row: NamedTuple) -> str:
 
 
 def _fold(row: NamedTuple) -> str:
-    parts = {"Test": row.test, "Control": row.control, "δ": f"{row.least:g}; {row.why}"}
+    parts = {"Test": row.test, "Control": row.control}
+    parts["δ"] = f"{row.least:g}; {row.why}" if row.why else f"{row.least:g}"
     parts["Beside it"] = row.beside
     if row.verdict == UNDECIDED and row.n > 1:
         many = f"{row.needed:,.0f} seeds" if math.isfinite(row.needed) else "more than can be run"
         parts["It would take"] = many
     told = "".join(
-        f"<dt>{name}</dt><dd>{escape(said)}</dd>" for name, said in parts.items() if said
+        f"<dt>{name}</dt><dd>{_emphasised(said)}</dd>" for name, said in parts.items() if said
     )
     return f"<details><summary>Test and control</summary><dl>{told}</dl></details>"
+
+
+def _emphasised(said: str) -> str:
+    """Turn Markdown's *emphasis* into that of HTML."""
+    return re.sub(r"\*(.+?)\*", r"<em>\1</em>", escape(said))
 
 
 def _written(row: NamedTuple) -> str:
