@@ -340,7 +340,7 @@ def test_without_javascript_the_map_is_a_picture(browser, file):
         page.goto(file.as_uri())
         figures = [own for own in page.locator("svg[role=img]").all() if own.is_visible()]
         assert len(figures) == 1
-        assert "curve from (0.00, 0.00) at t=0" in figures[0].get_attribute("aria-label")
+        assert "as fitted from (0.00, 0.00) at t=0" in figures[0].get_attribute("aria-label")
         hidden = "button, input, canvas, .mcu-say, li"
         assert not [own for own in page.locator(hidden).all() if own.is_visible()]
 
