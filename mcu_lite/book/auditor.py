@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import ipywidgets as w
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from mcu_lite.checks import check_choice
-from mcu_lite.figures.along_t import plot_along_t, reach
+from mcu_lite.figures.along_t import reach
 from mcu_lite.figures.look import INK
-from mcu_lite.figures.scrub import FOLD, WIDE, frames, marks_along, moved, numbers_at, overlaid
+from mcu_lite.figures.scrub import WIDE, curves, folded_numbers, moved
 from mcu_lite.metrics.evaluation import split_outputs
 from mcu_lite.metrics.populations import AUDITS, margins
 from mcu_lite.metrics.predictions import js_to_oracle, mia_auc
@@ -259,25 +260,17 @@ def slider(paths: Mapping[str, pd.DataFrame]) -> w.Widget:
     ts, metrics = sorted(first.t.unique()), list(first.metric.unique())
     bounds = [reach(tables.values(), m) for m in metrics]
     limits = (min(-0.15, *(low for low, _ in bounds)), max(1.2, *(high for _, high in bounds)))
-    panels = []
-    for name, table in tables.items():
-        for metric in metrics:
-            ax = plot_along_t(table, metric, name=name, tolerance=None, limits=limits)
-            for at in (0, 1):
-                ax.axhline(at, color=INK, lw=1, dashes=(2, 2))
-            panels.append(overlaid(ax, marks_along(ax, table, metric, ts)))
-    columns = (
-        f"repeat(auto-fill, minmax(max(min(100%, 290px), (100% - 2em) / {len(metrics)}), 1fr))"
-    )
-    grid = w.GridBox(
-        panels, layout=WIDE | {"grid_template_columns": columns, "grid_gap": "0.6em 1em"}
-    )
-    numbers = frames(numbers_at(tables, metrics, {t: f"at t = {t:.3g}" for t in ts}))
-    numbers.add_class("mcu-folded")
+
+    def bounded(ax: Axes) -> None:
+        ax.set_ylim(limits)
+        for at in (0, 1):
+            ax.axhline(at, color=INK, lw=1, dashes=(2, 2))
+
+    _, grid = curves(tables, metrics, ts, bounded, tolerance=None)
     said = "<span>band: ± 1 standard error</span><span>0: as far as other retrained models</span>"
     said += "<span>1: as far as the originals</span>"
     key = w.HTML(f'<div class="mcu-key">{said}</div>', layout=WIDE)
-    return moved(ts, [key, grid, w.HTML(FOLD), numbers])
+    return moved(ts, [key, grid, *folded_numbers(tables, metrics, ts)])
 
 
 def _as_errors(table: pd.DataFrame) -> pd.DataFrame:

@@ -73,10 +73,15 @@ def scrub(
     ts = sorted(next(iter(named.values())).t.unique())
     if any(sorted(table.t.unique()) != ts for table in named.values()):
         raise ValueError("tables must all be measured at the same ts")
+    drawn = curves(named, metrics, ts, tolerance=tolerance, ends=ends)
+    return moved(ts, [*drawn, *folded_numbers(named, metrics, ts)])
+
+
+def folded_numbers(named: dict, metrics: Sequence[str], ts: Sequence[float]) -> list[w.Widget]:
+    """What folds out, and the numbers at each of `ts` that it then shows."""
     numbers = frames(numbers_at(named, metrics, {t: f"at t = {t:.3g}" for t in ts}))
     numbers.add_class("mcu-folded")
-    drawn = curves(named, metrics, ts, tolerance=tolerance, ends=ends)
-    return moved(ts, [*drawn, w.HTML(FOLD), numbers])
+    return [w.HTML(FOLD), numbers]
 
 
 def moved(
