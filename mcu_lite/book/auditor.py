@@ -261,12 +261,11 @@ def slider(paths: Mapping[str, pd.DataFrame]) -> w.Widget:
     bounds = [reach(tables.values(), m) for m in metrics]
     limits = (min(-0.15, *(low for low, _ in bounds)), max(1.2, *(high for _, high in bounds)))
 
-    def bounded(ax: Axes) -> None:
-        ax.set_ylim(limits)
+    def with_bounds(ax: Axes) -> None:
         for at in (0, 1):
             ax.axhline(at, color=INK, lw=1, dashes=(2, 2))
 
-    _, grid = curves(tables, metrics, ts, bounded, tolerance=None)
+    _, grid = curves(tables, metrics, ts, with_bounds, tolerance=None, limits=limits)
     said = "<span>band: ± 1 standard error</span><span>0: as far as other retrained models</span>"
     said += "<span>1: as far as the originals</span>"
     key = w.HTML(f'<div class="mcu-key">{said}</div>', layout=WIDE)

@@ -129,18 +129,21 @@ def curves(
     finish: Callable[[Axes], None] | None = None,
     tolerance: float | None = 0.1,
     ends: tuple[str, str] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> list[w.Widget]:
     """Draw each metric of each table along t, `finish` its axes, and mark each of `ts`.
+
+    Without `limits` of the y axes, those of a metric reach as far as all tables do.
 
     Returns a key for all, and the panels, in as many columns as the page has room for, but no more
     than there are tables to compare.
     """
-    panels, limits = [], {m: reach(named.values(), m) for m in metrics}
+    panels, heights = [], {m: limits or reach(named.values(), m) for m in metrics}
     # Beside each other stand the tables, unless they are many and the metrics two.
     by_table = len(named) == 1 or (len(named) > 2 and len(metrics) == 2)
     each = product(named, metrics) if by_table else (p[::-1] for p in product(metrics, named))
     for name, metric in each:
-        how = {"name": name, "tolerance": tolerance, "limits": limits[metric], "ends": ends}
+        how = {"name": name, "tolerance": tolerance, "limits": heights[metric], "ends": ends}
         ax = plot_along_t(named[name], metric, **how)
         if finish:
             finish(ax)
